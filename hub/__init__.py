@@ -1,0 +1,120 @@
+"""Streams LLM output to people: typed events from any OpenAI-compatible endpoint, kept as a log, resumed exactly once.
+
+    from hub import OpenAIClient
+
+    async with OpenAIClient("gpt-5.1") as client:
+        async for event in client.stream(messages=[{"role": "user", "content": "Hello"}]):
+            ...
+
+Names load on first use: importing `hub` costs neither the SDK nor the server. The one thing that runs is loading
+the nearest `.env` into the environment, overriding nothing; `HUB_NO_DOTENV=1` turns that off.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub.client import AsyncOpenAIClient as AsyncOpenAIClient
+    from hub.client import EventStream as EventStream
+    from hub.client import LLMClient as LLMClient
+    from hub.client import OpenAIClient as OpenAIClient
+    from hub.completion import Completion as Completion
+    from hub.completion import fold as fold
+    from hub.errors import ClosedError as ClosedError
+    from hub.errors import ConfigurationError as ConfigurationError
+    from hub.errors import EndpointConnectionError as EndpointConnectionError
+    from hub.errors import EndpointError as EndpointError
+    from hub.errors import EndpointStatusError as EndpointStatusError
+    from hub.errors import EndpointStreamError as EndpointStreamError
+    from hub.errors import EndpointTimeoutError as EndpointTimeoutError
+    from hub.errors import HubError as HubError
+    from hub.errors import InvalidRequestError as InvalidRequestError
+    from hub.events import ApprovalRequest as ApprovalRequest
+    from hub.events import Done as Done
+    from hub.events import Error as Error
+    from hub.events import LLMEvent as LLMEvent
+    from hub.events import Meta as Meta
+    from hub.events import ReasoningDelta as ReasoningDelta
+    from hub.events import RefusalDelta as RefusalDelta
+    from hub.events import Snapshot as Snapshot
+    from hub.events import TextDelta as TextDelta
+    from hub.events import ToolCallDelta as ToolCallDelta
+    from hub.events import ToolResult as ToolResult
+    from hub.events import Usage as Usage
+    from hub.events import decode_event as decode_event
+    from hub.events import encode_event as encode_event
+    from hub.events import event_schema as event_schema
+    from hub.hub import Hub as Hub
+    from hub.models.profile import ModelProfile as ModelProfile
+    from hub.result import LLMResult as LLMResult
+    from hub.result import TokenUsage as TokenUsage
+    from hub.result import ToolCall as ToolCall
+    from hub.sink import Coalesce as Coalesce
+    from hub.sink import FanOut as FanOut
+    from hub.sink import Sink as Sink
+    from hub.sink import pump as pump
+    from hub.upstream.clocks import Timeouts as Timeouts
+    from hub.upstream.retry import RetryPolicy as RetryPolicy
+
+_MODULES = {
+    "hub.client": ("AsyncOpenAIClient", "EventStream", "LLMClient", "OpenAIClient"),
+    "hub.completion": ("Completion", "fold"),
+    "hub.errors": (
+        "ClosedError",
+        "ConfigurationError",
+        "EndpointConnectionError",
+        "EndpointError",
+        "EndpointStatusError",
+        "EndpointStreamError",
+        "EndpointTimeoutError",
+        "HubError",
+        "InvalidRequestError",
+    ),
+    "hub.events": (
+        "ApprovalRequest",
+        "Done",
+        "Error",
+        "LLMEvent",
+        "Meta",
+        "ReasoningDelta",
+        "RefusalDelta",
+        "Snapshot",
+        "TextDelta",
+        "ToolCallDelta",
+        "ToolResult",
+        "Usage",
+        "decode_event",
+        "encode_event",
+        "event_schema",
+    ),
+    "hub.hub": ("Hub",),
+    "hub.models.profile": ("ModelProfile",),
+    "hub.result": ("LLMResult", "TokenUsage", "ToolCall"),
+    "hub.sink": ("Coalesce", "FanOut", "Sink", "pump"),
+    "hub.upstream.clocks": ("Timeouts",),
+    "hub.upstream.retry": ("RetryPolicy",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = tuple(sorted(_HOME))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+if not os.environ.get("HUB_NO_DOTENV"):
+    from dotenv import find_dotenv, load_dotenv
+
+    # Searched from the working directory: the default would search from this package's own folder.
+    load_dotenv(find_dotenv(usecwd=True))

@@ -1,0 +1,117 @@
+"""`hub chat`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from hub.answerer import EndpointChoice, open_answerer
+from hub.cli.options import add_endpoint_options
+from hub.config import Settings
+from hub.errors import InvalidRequestError
+from hub.events import Done, Error, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, encode_event
+
+__all__ = ("add_parser",)
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the command line."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "chat",
+        help="ask one question and stream the answer to the terminal",
+        description="Ask one question and stream the answer to the terminal. Without a prompt, it is read from "
+        "standard input. Ctrl-C stops the answer.",
+    )
+    parser.add_argument("prompt", nargs="?", help="what to ask")
+    parser.add_argument("--system", metavar="TEXT", help="a system message before it")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the answer, at most (LLM_MAX_TOKENS)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="sampling temperature (LLM_TEMPERATURE)")
+    parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
+    add_endpoint_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask, and print the answer as it comes."""
+    prompt = options.prompt if options.prompt is not None else sys.stdin.read().strip()
+    if not prompt:
+        raise InvalidRequestError("Nothing to ask: pass a prompt, or write it to standard input.")
+    messages = [{"role": "system", "content": options.system}] if options.system else []
+    messages.append({"role": "user", "content": prompt})
+    return asyncio.run(_chat(options, messages))
+
+
+async def _chat(options: argparse.Namespace, messages: list[dict[str, str]]) -> int:
+    settings = Settings.load()
+    async with AsyncExitStack() as stack:
+        choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
+        client, answering = await open_answerer(stack, settings, choice)
+        if answering.source != "endpoint":
+            print(answering.notice, file=sys.stderr)
+        printer = _JSONPrinter() if options.json else _TextPrinter()
+        stream = client.stream(messages=messages, max_tokens=options.max_tokens, temperature=options.temperature)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stream.stop)
+        async with stream as events:
+            async for event in events:
+                printer.show(event)
+        return printer.exit_code
+
+
+class _JSONPrinter:
+    exit_code = 0
+
+    def show(self, event: LLMEvent) -> None:
+        print(encode_event(event).decode(), flush=True)
+        if isinstance(event, Done):
+            self.exit_code = {"completed": 0, "cancelled": 130}.get(event.status, 1)
+
+
+class _TextPrinter:
+    """The answer on standard output, everything about it on standard error."""
+
+    exit_code = 0
+
+    def __init__(self) -> None:
+        self._began_at = time.perf_counter()
+        self._first_at: float | None = None
+
+    def show(self, event: LLMEvent) -> None:
+        match event:
+            case TextDelta() | RefusalDelta():
+                self._mark()
+                print(event.text, end="", flush=True)
+            case ReasoningDelta():
+                self._mark()
+                print(event.text, end="", flush=True, file=sys.stderr)
+            case ToolCallDelta():
+                self._mark()
+                head = f"\n[{event.name}] " if event.name else ""
+                print(f"{head}{event.arguments}", end="", flush=True)
+            case Error():
+                print(f"\nhub: {event.message} ({event.code})", file=sys.stderr)
+            case Done():
+                self._summarise(event)
+
+    def _mark(self) -> None:
+        if self._first_at is None:
+            self._first_at = time.perf_counter()
+
+    def _summarise(self, done: Done) -> None:
+        print(flush=True)
+        self.exit_code = {"completed": 0, "cancelled": 130}.get(done.status, 1)
+        parts = [done.status if done.status != "completed" else str(done.finish_reason)]
+        if (usage := done.usage) is not None:
+            about = "about " if usage.estimated else ""
+            cost = f"${usage.cost_usd:.6f}" if usage.cost_usd is not None else "cost unknown"
+            parts += [f"{about}{usage.input_tokens} tokens in, {about}{usage.output_tokens} out", cost]
+        if self._first_at is not None:
+            now = time.perf_counter()
+            parts.append(f"first token after {self._first_at - self._began_at:.2f} s")
+            if usage is not None and usage.output_tokens > 1 and now > self._first_at:
+                parts.append(f"{usage.output_tokens / (now - self._first_at):.0f} tokens/s")
+        print("· ".join(["", " · ".join(parts)]), file=sys.stderr)

@@ -1,0 +1,262 @@
+"""Every exception this project raises, grouped by who has to act.
+
+    Exception
+    ├── HubError                      base: `except HubError` catches all of ours
+    │   ├── ConfigurationError        the operator: a setting is missing or makes no sense
+    │   │   ├── MissingKeyError       no API key where the endpoint needs one
+    │   │   └── MissingExtraError     a backend whose packages are not installed
+    │   ├── RequestError              the caller: this request can't be served as it is
+    │   │   ├── InvalidRequestError   wrong or missing arguments (also a ValueError)
+    │   │   ├── StreamNotFoundError   no such stream, or its retention has passed
+    │   │   ├── StreamExistsError     a stream of that id is there already
+    │   │   └── PositionError         a position beyond the end of the stream
+    │   ├── EndpointError             the endpoint: wait, or go elsewhere
+    │   │   ├── EndpointStatusError   it answered with an error status
+    │   │   ├── EndpointConnectionError   it can't be reached, or went away
+    │   │   ├── EndpointTimeoutError  one of the four clocks ran out
+    │   │   └── EndpointStreamError   what it sent is no answer: truncated, malformed, refused in mid-stream
+    │   ├── LimitError                a budget is used up
+    │   │   └── HubBusyError          the hub takes no further stream or subscriber now
+    │   └── BackendError              a store, cache or sink below us failed
+    │       ├── MalformedEventError   bytes that are no event of ours
+    │       ├── SequenceGapError      events are missing between two that arrived
+    │       ├── StoreError
+    │       └── SinkError
+    └── RuntimeError
+        └── ClosedError               misuse: used after it was closed
+
+Each `EndpointError` carries the `code` of the `error` event it stands for, so code that reads events and
+code that catches exceptions see the same word.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = (
+    "ERROR_CODES",
+    "BackendError",
+    "ClosedError",
+    "ConfigurationError",
+    "EndpointConnectionError",
+    "EndpointError",
+    "EndpointStatusError",
+    "EndpointStreamError",
+    "EndpointTimeoutError",
+    "ErrorCode",
+    "HubBusyError",
+    "HubError",
+    "InvalidRequestError",
+    "LimitError",
+    "MalformedEventError",
+    "MissingExtraError",
+    "MissingKeyError",
+    "PositionError",
+    "RequestError",
+    "SequenceGapError",
+    "SinkError",
+    "StoreError",
+    "StreamExistsError",
+    "StreamNotFoundError",
+    "endpoint_error",
+)
+
+ErrorCode = Literal[
+    "invalid_request",
+    "unauthorized",
+    "not_found",
+    "rate_limited",
+    "endpoint_error",
+    "connection_failed",
+    "not_a_stream",
+    "truncated",
+    "malformed",
+    "connect_timeout",
+    "first_token_timeout",
+    "stall_timeout",
+    "total_timeout",
+    "content_filter",
+    "budget_exceeded",
+    "worker_lost",
+    "interrupted",
+    "store_unavailable",
+]
+"""The stable words of an `error` event's `code`."""
+
+ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
+
+
+class HubError(Exception):
+    """Base of every error of this project that is not misuse."""
+
+
+class ConfigurationError(HubError):
+    """A setting is missing or makes no sense; the message names it."""
+
+
+class MissingKeyError(ConfigurationError):
+    """No API key is known for an endpoint that needs one."""
+
+    def __init__(self, base_url: str, variable: str) -> None:
+        super().__init__(
+            f"No API key for {base_url}. Set the environment variable {variable}, or pass api_key=… "
+            "('EMPTY' for a server that asks for none)."
+        )
+        self.base_url = base_url
+        self.variable = variable
+
+
+class MissingExtraError(ConfigurationError):
+    """A feature was asked for whose packages are not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed: pip install 'llm-stream-hub[{extra}]'")
+        self.extra = extra
+
+
+class RequestError(HubError):
+    """This request can't be served as it is; the caller has to change it."""
+
+
+class InvalidRequestError(RequestError, ValueError):
+    """Arguments are missing or wrong; raised at the call, before anything is sent."""
+
+
+class StreamNotFoundError(RequestError):
+    """No stream of that id is known here, or its retention has passed."""
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"No stream {stream_id!r} is known here; it may have passed its retention.")
+        self.stream_id = stream_id
+
+
+class StreamExistsError(RequestError):
+    """A stream of that id is there already."""
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"A stream {stream_id!r} exists already.")
+        self.stream_id = stream_id
+
+
+class PositionError(RequestError):
+    """A reader asked to resume beyond the last event of a stream."""
+
+    def __init__(self, after: int, last_seq: int) -> None:
+        super().__init__(f"Position {after} lies beyond the stream's last event, {last_seq}.")
+        self.after = after
+        self.last_seq = last_seq
+
+
+class EndpointError(HubError):
+    """The endpoint did not give a whole answer.
+
+    Attributes:
+        code: The word that the `error` event carries.
+        status: HTTP status, where the endpoint sent one.
+        retryable: Whether the same request may succeed if sent again.
+        retry_after: Seconds the endpoint asked to wait; None where it didn't say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ErrorCode,
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code: ErrorCode = code
+        self.status = status
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class EndpointStatusError(EndpointError):
+    """The endpoint answered with an error status."""
+
+
+class EndpointConnectionError(EndpointError):
+    """The endpoint can't be reached, or the connection was lost."""
+
+
+class EndpointTimeoutError(EndpointError):
+    """One of the four clocks ran out: connect, first content, gap between content, total."""
+
+
+class EndpointStreamError(EndpointError):
+    """The endpoint's answer is broken: truncated, malformed, no stream at all, or an error inside it."""
+
+
+class LimitError(HubError):
+    """A budget is used up."""
+
+
+class HubBusyError(LimitError):
+    """The hub takes no further stream or subscriber now.
+
+    Attributes:
+        retry_after: Seconds after which a new try makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BackendError(HubError):
+    """Something below us failed: a store, a cache, a sink, or the bytes they gave back."""
+
+
+class MalformedEventError(BackendError, ValueError):
+    """Bytes or a mapping that is no event of this project."""
+
+
+class SequenceGapError(BackendError):
+    """Events are missing between two that arrived."""
+
+    def __init__(self, expected: int, got: int) -> None:
+        super().__init__(f"Event {expected} was due, {got} arrived: the events between them are missing.")
+        self.expected = expected
+        self.got = got
+
+
+class StoreError(BackendError):
+    """The store of the streams' logs failed."""
+
+
+class SinkError(BackendError):
+    """A sink can't take further events."""
+
+
+class ClosedError(RuntimeError):
+    """Something was used after it was closed."""
+
+
+_CLASS_BY_CODE: dict[str, type[EndpointError]] = {
+    "invalid_request": EndpointStatusError,
+    "unauthorized": EndpointStatusError,
+    "not_found": EndpointStatusError,
+    "rate_limited": EndpointStatusError,
+    "endpoint_error": EndpointStatusError,
+    "connection_failed": EndpointConnectionError,
+    "connect_timeout": EndpointTimeoutError,
+    "first_token_timeout": EndpointTimeoutError,
+    "stall_timeout": EndpointTimeoutError,
+    "total_timeout": EndpointTimeoutError,
+}
+
+
+def endpoint_error(
+    message: str,
+    *,
+    code: ErrorCode,
+    status: int | None = None,
+    retryable: bool = False,
+    retry_after: float | None = None,
+) -> EndpointError:
+    """The exception for an error code, of the class that `code` belongs to."""
+    cls = _CLASS_BY_CODE.get(code, EndpointStreamError)
+    return cls(message, code=code, status=status, retryable=retryable, retry_after=retry_after)

@@ -1,0 +1,1 @@
+"""Events to the frames of a wire format. Pure: bytes out, no I/O."""

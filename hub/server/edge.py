@@ -1,0 +1,307 @@
+"""One log to many subscribers: pre-framed bytes straight to the transports, each subscriber a cursor.
+
+Through ASGI's `send` a delivery costs about three times as much: a task wakes, a message dict is built, the chunk is
+framed anew for everyone. Here a callback writes the same bytes object to every transport that stands at the same
+position. What makes it safe: writes of bounded size, a stop at `pause_writing`, rounds that yield to the event loop,
+and an end that goes through ASGI, so that the chunked body is closed in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from hub.formats import sse
+from hub.streams.log import StreamLog
+
+__all__ = ("Edge", "EdgeProtocol", "edge_protocol")
+
+MAX_WRITE_BYTES = 65_536
+MAX_TICK = 0.05
+SUBSCRIBERS_PER_TURN = 200
+_EXTENSION = "hub.edge"
+
+
+class Subscriber:
+    """One reader of one log: its transport and its position. `finished` is set when it is served or gone."""
+
+    __slots__ = ("finished", "index", "is_gone", "paused_at", "transport", "written_at")
+
+    def __init__(self, transport: asyncio.Transport, index: int, now: float) -> None:
+        self.transport = transport
+        self.index = index
+        self.paused_at: float | None = None
+        self.written_at = now
+        self.finished = asyncio.Event()
+        self.is_gone = False
+
+    def leave(self) -> None:
+        """The connection is lost."""
+        self.is_gone = True
+        self.finished.set()
+
+
+class Audience:
+    """Everyone who reads one log."""
+
+    def __init__(self, log: StreamLog, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._members: dict[Subscriber, None] = {}
+        self._turns: list[Subscriber] = []
+        self._is_scheduled = False
+        self._has_grown = False
+        self._not_before = 0.0
+        self._round_time = 0.0
+        self._chunks: dict[int, tuple[bytes, int]] = {}
+        self.unwatch: Callable[[], None] = log.watch(self.wake)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Serve a subscriber from its position on."""
+        self._members[subscriber] = None
+        self.serve(subscriber)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Serve it no longer."""
+        self._members.pop(subscriber, None)
+
+    def members(self) -> list[Subscriber]:
+        """Everyone, as they stand now."""
+        return list(self._members)
+
+    def wake(self) -> None:
+        """The log has grown: a round over the members begins, once the last one has ended."""
+        self._has_grown = True
+        if self._is_scheduled:
+            return
+        self._is_scheduled = True
+        wait = self._not_before - self._loop.time()
+        if wait > 0:
+            self._loop.call_later(wait, self._begin)
+        else:
+            self._loop.call_soon(self._begin)
+
+    def serve(self, subscriber: Subscriber) -> None:
+        """Write what one subscriber lacks, as far as its connection takes it."""
+        log = self._log
+        size = len(log.frames)
+        while subscriber.index < size and subscriber.paused_at is None and not subscriber.finished.is_set():
+            chunk = self._chunks.get(subscriber.index)
+            if chunk is None:
+                chunk = self._chunks[subscriber.index] = _chunk(log.frames, subscriber.index)
+            subscriber.transport.write(chunk[0])
+            subscriber.index = chunk[1]
+            subscriber.written_at = self._loop.time()
+        if log.is_closed and subscriber.index >= size:
+            subscriber.finished.set()
+
+    def _begin(self) -> None:
+        self._has_grown = False
+        self._turns = list(self._members)
+        self._chunks.clear()
+        self._round_time = 0.0
+        self._turn()
+
+    def _turn(self) -> None:
+        """Serve the next members, and leave the loop to others before the rest."""
+        began_at = self._loop.time()
+        turn, self._turns = self._turns[:SUBSCRIBERS_PER_TURN], self._turns[SUBSCRIBERS_PER_TURN:]
+        for subscriber in turn:
+            self.serve(subscriber)
+        now = self._loop.time()
+        self._round_time += now - began_at
+        if self._turns:
+            self._loop.call_soon(self._turn)
+            return
+        self._is_scheduled = False
+        self._chunks.clear()
+        # Where rounds take long, neighbouring events wait for one another and leave in one write.
+        self._not_before = now + min(MAX_TICK, self._round_time)
+        if self._has_grown:
+            self.wake()
+
+
+class Edge:
+    """Serves every subscriber of this process.
+
+    Args:
+        heartbeat_interval: Seconds of silence after which a subscriber gets a comment.
+        stuck_timeout: Seconds after which a connection that takes no bytes is aborted.
+    """
+
+    def __init__(self, *, heartbeat_interval: float = 15.0, stuck_timeout: float = 30.0) -> None:
+        self._heartbeat_interval = heartbeat_interval
+        self._stuck_timeout = stuck_timeout
+        self._audiences: dict[StreamLog, Audience] = {}
+        self._waiting: set[asyncio.Event] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_draining = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._audiences.values()))
+
+    async def serve(self, protocol: EdgeProtocol, log: StreamLog, index: int) -> bool:
+        """Write the log's frames from `index` on to the connection, until its end, or until the reader has left.
+
+        The response's headers are sent already, and its end is the caller's to send.
+
+        Returns:
+            Whether the log was served to its end; else the reader has left, or the server is stopping.
+        """
+        loop = asyncio.get_running_loop()
+        subscriber = Subscriber(protocol.transport, index, loop.time())
+        audience = self._audiences.get(log)
+        if audience is None:
+            audience = self._audiences[log] = Audience(log, loop)
+        if self._timer is None:
+            self._timer = loop.call_later(self._interval(), self._look_after)
+        if not protocol.attach(subscriber, audience) or self._is_draining:
+            subscriber.finished.set()
+        try:
+            audience.add(subscriber)
+            await subscriber.finished.wait()
+        finally:
+            protocol.detach()
+            audience.remove(subscriber)
+            if not len(audience):
+                audience.unwatch()
+                self._audiences.pop(log, None)
+        return log.is_closed and subscriber.index >= len(log.frames) and not subscriber.is_gone
+
+    async def wait(self, log: StreamLog, index: int) -> bool:
+        """Return once the log has an event at `index` or is closed; False where the server is stopping instead.
+
+        For readers that take the ordinary way, through ASGI.
+        """
+        more = asyncio.Event()
+        self._waiting.add(more)
+        unwatch = log.watch(more.set)
+        try:
+            while index >= len(log.frames) and not log.is_closed:
+                if self._is_draining:
+                    return False
+                await more.wait()
+                more.clear()
+        finally:
+            unwatch()
+            self._waiting.discard(more)
+        return True
+
+    def drain(self) -> None:
+        """Let every subscriber go: what it lacks it gets elsewhere, or here again later."""
+        self._is_draining = True
+        for audience in self._audiences.values():
+            for subscriber in audience.members():
+                subscriber.finished.set()
+        for more in self._waiting:
+            more.set()
+
+    def _interval(self) -> float:
+        return min(self._heartbeat_interval, self._stuck_timeout) / 2
+
+    def _look_after(self) -> None:
+        """Heartbeats for the silent, an end for the stuck; runs while anyone is subscribed."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        heartbeat = _framed(sse.HEARTBEAT)
+        for audience in list(self._audiences.values()):
+            for subscriber in audience.members():
+                if subscriber.paused_at is not None:
+                    if now - subscriber.paused_at >= self._stuck_timeout:
+                        subscriber.transport.abort()
+                elif now - subscriber.written_at >= self._interval() and not subscriber.finished.is_set():
+                    subscriber.transport.write(heartbeat)
+                    subscriber.written_at = now
+        if self._audiences:
+            self._timer = loop.call_later(self._interval(), self._look_after)
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol, which lets the edge write to its transport."""
+
+    _subscriber: Subscriber | None = None
+    _audience: Audience | None = None
+    _running: RequestResponseCycle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Bound what is buffered, and the time until the first request."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MAX_WRITE_BYTES)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def on_message_begin(self) -> None:
+        """Make this protocol known to the application."""
+        super().on_message_begin()
+        self.scope["extensions"] = {_EXTENSION: {"protocol": self}}
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake whoever serves this connection: uvicorn tells only the newest of several pipelined requests."""
+        super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        if self._subscriber is not None:
+            self._subscriber.leave()
+
+    def pause_writing(self) -> None:
+        """The peer takes no more for now."""
+        super().pause_writing()
+        if self._subscriber is not None:
+            self._subscriber.paused_at = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """The peer takes bytes again: go on from the cursor."""
+        super().resume_writing()
+        if self._subscriber is not None and self._audience is not None:
+            self._subscriber.paused_at = None
+            self.loop.call_soon(self._audience.serve, self._subscriber)
+
+    def attach(self, subscriber: Subscriber, audience: Audience) -> bool:
+        """The edge writes from now on; False where the connection is lost already."""
+        if self.transport.is_closing() or self.parser is None:
+            return False
+        if self.flow.write_paused:
+            subscriber.paused_at = self.loop.time()
+        self._subscriber, self._audience = subscriber, audience
+        return True
+
+    def detach(self) -> None:
+        """The edge writes no more."""
+        self._subscriber = self._audience = None
+
+
+def edge_protocol(scope: Scope) -> EdgeProtocol | None:
+    """The connection the edge may write to for this request; None where the ordinary way has to be taken.
+
+    That is: anything but an HTTP/1.1 GET without TLS under a server that was given `EdgeProtocol`.
+    """
+    protocol = scope.get("extensions", {}).get(_EXTENSION, {}).get("protocol")
+    if not isinstance(protocol, EdgeProtocol) or scope["http_version"] != "1.1" or scope["method"] != "GET":
+        return None
+    return None if scope["scheme"] != "http" else protocol
+
+
+def _chunk(frames: list[bytes], index: int) -> tuple[bytes, int]:
+    """The next frames as one HTTP chunk of bounded size, and the index after them."""
+    size = 0
+    end = index
+    while end < len(frames) and (end == index or size + len(frames[end]) <= MAX_WRITE_BYTES):
+        size += len(frames[end])
+        end += 1
+    return _framed(frames[index] if end == index + 1 else b"".join(frames[index:end])), end
+
+
+def _framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,69 @@
+"""Errors as `application/problem+json` (RFC 9457, read 2026-11-21): a status, a title, and a sentence that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hub.errors import (
+    HubBusyError,
+    HubError,
+    InvalidRequestError,
+    PositionError,
+    StreamExistsError,
+    StreamNotFoundError,
+)
+
+__all__ = ("HANDLERS", "ProblemError", "problem")
+
+_STATUS_BY_ERROR: dict[type[HubError], int] = {
+    InvalidRequestError: 422,
+    PositionError: 400,
+    StreamExistsError: 409,
+    StreamNotFoundError: 404,
+    HubBusyError: 503,
+}
+
+
+class ProblemError(HTTPException):
+    """Ends a request with a problem document; `detail` is the sentence in it."""
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem document as a response."""
+    return JSONResponse(
+        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+async def _on_http_exception(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    detail = exc.detail
+    if not isinstance(exc, ProblemError):
+        detail = {
+            404: f"There is nothing at {request.url.path}.",
+            405: f"{request.method} is not allowed at {request.url.path}.",
+        }.get(exc.status_code, detail)
+    return problem(exc.status_code, detail, exc.headers)
+
+
+async def _on_hub_error(request: Request, exc: Exception) -> Response:
+    status = next((status for kind, status in _STATUS_BY_ERROR.items() if isinstance(exc, kind)), 500)
+    headers = {"Retry-After": f"{exc.retry_after:.0f}"} if isinstance(exc, HubBusyError) else None
+    # What went wrong inside is the operator's business, in the log.
+    return problem(status, str(exc) if status != 500 else "The hub failed to serve this request.", headers)
+
+
+async def _on_unexpected(request: Request, exc: Exception) -> Response:
+    return problem(500, "The hub failed to serve this request.")
+
+
+HANDLERS = {HTTPException: _on_http_exception, HubError: _on_hub_error, Exception: _on_unexpected}
+"""For Starlette's `exception_handlers`."""

@@ -1,0 +1,132 @@
+"""What requests may say: bodies, positions, and their bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from hub.server.problem import ProblemError
+
+__all__ = ("StreamRequest", "read_body", "read_position", "read_stream_request")
+
+MAX_DISCARDED_BYTES = 100_000_000
+"""How much of a body that is too large is read and thrown away, so that its sender gets to read the answer."""
+
+
+class Message(BaseModel):
+    """One message of a conversation, in Chat Completions' form; further members go through as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, Any]] | None = None
+
+
+class StreamRequest(BaseModel):
+    """The body of `POST /v1/streams`: parameters of Chat Completions that shape the answer, and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, float] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    identifier: Annotated[str, Field(max_length=200)] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments for the client's `stream`: what the request says, and nothing it leaves out."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+
+async def read_stream_request(request: Request, max_body_bytes: int) -> StreamRequest:
+    """The body of `POST /v1/streams`, checked.
+
+    Raises:
+        ProblemError: 413, 415, 400 for what is no JSON, 422 for JSON of another shape.
+    """
+    # A page of another origin can send text/plain unasked, JSON only with leave, which it doesn't get.
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ProblemError(415, "Send the request as JSON, with 'Content-Type: application/json'.")
+    body = await read_body(request, max_body_bytes)
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProblemError(400, f"The body is no JSON: {exc}") from exc
+    try:
+        return StreamRequest.model_validate(data)
+    except ValidationError as exc:
+        raise ProblemError(422, _sentences(exc)) from exc
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        ProblemError: 413 where it is larger than `max_bytes`.
+    """
+    parts: list[bytes] = []
+    size = 0
+    announced = request.headers.get("content-length", "0")
+    too_large = announced.isdigit() and int(announced) > max_bytes
+    try:
+        async for part in request.stream():
+            size += len(part)
+            too_large = too_large or size > max_bytes
+            if too_large:
+                parts.clear()
+                if size > MAX_DISCARDED_BYTES:
+                    break
+            else:
+                parts.append(part)
+    except ClientDisconnect as exc:
+        raise ProblemError(400, "The body ended early.") from exc
+    if too_large:
+        raise ProblemError(413, f"The body is larger than {max_bytes:,} bytes.", {"Connection": "close"})
+    return b"".join(parts)
+
+
+def read_position(request: Request) -> int:
+    """The last event the reader has: `Last-Event-ID`, else `?after=`; -1 for none.
+
+    The header wins: a browser sends it when it connects again to an address that still says where it began.
+
+    Raises:
+        ProblemError: 400 where it is no number.
+    """
+    name, text = "Last-Event-ID", request.headers.get("last-event-id", "")
+    if not text:
+        name, text = "after", request.query_params.get("after", "")
+    text = text.strip()
+    if not text:
+        return -1
+    digits = text.removeprefix("-")
+    if not digits.isascii() or not digits.isdigit() or len(text) > 18 or int(text) < -1:
+        raise ProblemError(400, f"{name} must be the number of an event, from 0; it is {text[:40]!r}.")
+    return int(text)
+
+
+def _sentences(exc: ValidationError) -> str:
+    sentences = []
+    for error in exc.errors(include_input=False, include_url=False)[:5]:
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+        message = "unknown member" if error["type"] == "extra_forbidden" else error["msg"]
+        sentences.append(f"{where or 'body'}: {message}")
+    return "; ".join(sentences) + "."

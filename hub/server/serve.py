@@ -1,0 +1,118 @@
+"""Runs the server: the composition root of `hub serve`."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+
+import uvicorn
+
+from hub.answerer import Answering, EndpointChoice, open_answerer
+from hub.config import HubSettings, Settings
+from hub.errors import ConfigurationError
+from hub.hub import Hub
+from hub.server.app import create_app
+from hub.server.drain import DrainingServer
+from hub.server.edge import Edge, EdgeProtocol
+from hub.streams.base import StreamStore
+from hub.streams.memory import MemoryStreamStore
+
+__all__ = ("serve",)
+
+SEND_BUFFER_BYTES = 131_072
+"""What the kernel holds for a client that doesn't read; left alone it grows to megabytes each."""
+
+SPARE_FILES = 256
+"""File descriptors left for everything but connections."""
+
+
+async def serve(settings: Settings, choice: EndpointChoice, announce: Callable[[str, Answering], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        settings: Everything configured.
+        choice: What the command line says about the endpoint.
+        announce: Called once the server listens, with its address and who answers.
+
+    Raises:
+        ConfigurationError: A setting can't be used; the message says which and why.
+    """
+    hub_settings = settings.hub
+    _check_exposure(hub_settings)
+    store = _store(hub_settings)
+    listener = _listen(hub_settings.host, hub_settings.port)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        client, answering = await open_answerer(stack, settings, choice)
+        hub = await stack.enter_async_context(Hub(client, store, max_streams=hub_settings.max_streams))
+        edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval, stuck_timeout=hub_settings.stuck_timeout)
+        config = uvicorn.Config(
+            create_app(hub, edge, hub_settings, answering),
+            http=EdgeProtocol,
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=_max_connections(),
+        )
+        server = DrainingServer(config, hub, edge, drain_timeout=hub_settings.drain_timeout)
+        announce(_address(listener), answering)
+        await server.serve(sockets=[listener])
+
+
+def _check_exposure(settings: HubSettings) -> None:
+    if settings.key_list() or settings.insecure or _is_loopback(settings.host):
+        return
+    raise ConfigurationError(
+        f"Listening on {settings.host} without keys would let anyone spend your tokens. Set HUB_API_KEYS to one or "
+        "more keys, separated by commas, or pass --insecure if something in front of the hub checks who comes."
+    )
+
+
+def _store(settings: HubSettings) -> StreamStore:
+    if settings.store != "memory":
+        raise ConfigurationError(f"The store {settings.store!r} is not known; there is: memory.")
+    return MemoryStreamStore(retention_ttl=settings.retention_ttl, retention_bytes=settings.retention_bytes)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"Can't listen on {host} port {port}: {exc.strerror or exc}. Choose another with --host and --port."
+        ) from exc
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    listener.setblocking(False)
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def _max_connections() -> int:
+    """As many connections as there are file descriptors for, after raising their number as far as allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 1_048_576)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return max(64, soft - SPARE_FILES)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

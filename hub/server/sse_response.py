@@ -1,0 +1,127 @@
+"""The SSE response to a subscription: by the edge where it can be, else through ASGI as anyone would."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hub.events import Snapshot
+from hub.formats import sse
+from hub.server.edge import Edge, EdgeProtocol, edge_protocol
+from hub.streams.log import MAX_READ_EVENTS, StreamLog
+
+__all__ = ("Position", "SubscriptionResponse", "locate")
+
+log = logging.getLogger(__name__)
+
+RETRY_DELAY = 1.0
+"""Seconds a browser waits before it connects again."""
+
+# On SIGTERM sse-starlette would cut every stream at once; the server drains by itself, and ends each one in order.
+AppStatus.enable_automatic_graceful_drain = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a subscription begins: the log's frames from `index` on, after `snapshot` where there is one."""
+
+    index: int
+    snapshot: Snapshot | None = None
+
+
+def locate(stream: StreamLog, after: int, *, snapshot: bool) -> Position:
+    """Where a reader that has seen `after`, or asks for a snapshot, begins.
+
+    Raises:
+        PositionError: `after` lies beyond the last event.
+    """
+    if snapshot and stream.events:
+        return Position(len(stream.events), stream.snapshot())
+    index = stream.locate(after)
+    if index is None:
+        return Position(len(stream.events), stream.snapshot(after=after, requested=False))
+    return Position(index)
+
+
+class SubscriptionResponse(Response):
+    """A log's events as SSE, from a position on, through `done`.
+
+    Args:
+        edge: Serves the connections it can; it also tells when the server is stopping.
+        stream: The log.
+        position: Where to begin.
+        heartbeat_interval: Seconds of silence after which a comment is sent.
+        stuck_timeout: Seconds after which a connection that takes no bytes is given up.
+        headers: Further headers.
+    """
+
+    def __init__(
+        self,
+        edge: Edge,
+        stream: StreamLog,
+        position: Position,
+        *,
+        heartbeat_interval: float,
+        stuck_timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status_code=200, headers={**sse.HEADERS, **(headers or {})}, media_type=sse.MEDIA_TYPE)
+        self._edge = edge
+        self._stream = stream
+        self._position = position
+        self._heartbeat_interval = heartbeat_interval
+        self._stuck_timeout = stuck_timeout
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        protocol = edge_protocol(scope)
+        if protocol is not None:
+            await self._by_edge(protocol, send)
+        else:
+            await self._by_asgi(scope, receive, send)
+
+    def _opening(self) -> bytes:
+        snapshot = self._position.snapshot
+        return sse.retry_frame(RETRY_DELAY) + (sse.frame(snapshot) if snapshot else b"")
+
+    async def _by_edge(self, protocol: EdgeProtocol, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._opening(), "more_body": True})
+        await self._edge.serve(protocol, self._stream, self._position.index)
+        try:
+            async with asyncio.timeout(self._stuck_timeout):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            protocol.transport.abort()
+
+    async def _by_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = EventSourceResponse(
+            self._frames(),
+            headers={name: value for name, value in self.headers.items() if name != "content-type"},
+            ping=self._heartbeat_interval,
+            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
+            sep="\n",
+            send_timeout=self._stuck_timeout,
+        )
+        await response(scope, receive, send)
+
+    async def _frames(self) -> AsyncIterator[bytes]:
+        """The frames, in pieces of what is there."""
+        yield self._opening()
+        stream, index = self._stream, self._position.index
+        while True:
+            if not await self._edge.wait(stream, index):
+                return
+            piece = stream.frames[index : index + MAX_READ_EVENTS]
+            if not piece:
+                return
+            index += len(piece)
+            yield b"".join(piece)

@@ -1,0 +1,1 @@
+"""The logs of streams, and the stores that keep them."""

@@ -1,0 +1,98 @@
+"""Streams in this process's memory: nothing survives it."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Callable, Sequence
+
+from hub.errors import StoreError, StreamExistsError, StreamNotFoundError
+from hub.events import LLMEvent
+from hub.streams.base import StreamInfo
+from hub.streams.log import StreamLog
+
+__all__ = ("MemoryStreamStore",)
+
+
+class MemoryStreamStore:
+    """Keeps running streams whole, and ended ones for a time and up to a size.
+
+    Args:
+        retention_ttl: Seconds that an ended stream is kept.
+        retention_bytes: What the logs may weigh together; beyond it the streams that ended first go first. Running
+            streams always stay.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        retention_ttl: float = 3600.0,
+        retention_bytes: int = 256_000_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._retention_ttl = retention_ttl
+        self._retention_bytes = retention_bytes
+        self._clock = clock
+        self._logs: dict[str, StreamLog] = {}
+        # The ids of ended streams in the order they ended, and what all logs weigh.
+        self._ended: dict[str, None] = {}
+        self._size_bytes = 0
+
+    async def create(self, stream_id: str, *, model: str | None = None) -> int:
+        """Make an empty log. Its one writer's epoch is always 1: there is no other process to take over."""
+        self._sweep()
+        if stream_id in self._logs:
+            raise StreamExistsError(stream_id)
+        self._logs[stream_id] = StreamLog(stream_id, created_at=self._clock(), model=model)
+        return 1
+
+    async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
+        """Add events in order, all or none."""
+        log = self._get(stream_id)
+        if epoch != 1:
+            raise StoreError(f"Epoch {epoch} is not the writer's of stream {stream_id!r}.")
+        before = log.size_bytes
+        log.append(events)
+        self._size_bytes += log.size_bytes - before
+        if log.is_closed and log.closed_at is None:
+            log.closed_at = self._clock()
+            self._ended[stream_id] = None
+        if self._size_bytes > self._retention_bytes:
+            self._sweep()
+
+    async def open(self, stream_id: str) -> StreamLog:
+        """The stream's log."""
+        self._sweep()
+        return self._get(stream_id)
+
+    async def list(self) -> builtins.list[StreamInfo]:
+        """Every stream that is kept, newest first."""
+        self._sweep()
+        return [
+            StreamInfo(log.stream_id, log.status, log.model, log.created_at, log.last_seq)
+            for log in reversed(self._logs.values())
+        ]
+
+    async def aclose(self) -> None:
+        """Forget everything."""
+        self._logs.clear()
+        self._ended.clear()
+        self._size_bytes = 0
+
+    def _get(self, stream_id: str) -> StreamLog:
+        log = self._logs.get(stream_id)
+        if log is None:
+            raise StreamNotFoundError(stream_id)
+        return log
+
+    def _sweep(self) -> None:
+        """Remove ended streams past their time, and the oldest of them while all weigh too much."""
+        horizon = self._clock() - self._retention_ttl
+        while self._ended:
+            oldest = self._logs[next(iter(self._ended))]
+            expired = oldest.closed_at is not None and oldest.closed_at <= horizon
+            if not expired and self._size_bytes <= self._retention_bytes:
+                return
+            del self._ended[oldest.stream_id], self._logs[oldest.stream_id]
+            self._size_bytes -= oldest.size_bytes

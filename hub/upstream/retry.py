@@ -1,0 +1,53 @@
+"""When to try again, and how long to wait before. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hub.errors import EndpointError
+
+__all__ = ("RetryPolicy",)
+
+_RETRIED_CODES = frozenset(("rate_limited", "endpoint_error", "connection_failed", "connect_timeout", "truncated"))
+"""Time-outs while waiting for a token are not here: trying again would multiply a wait that was long already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Exponential backoff with jitter, and the endpoint's own wish where it has one.
+
+    Attributes:
+        attempts: Tries in all, at least 1.
+        backoff: Seconds before the second try; doubles with each further one.
+        max_backoff: Seconds between two tries, at most, where the endpoint has no wish.
+        max_retry_after: Seconds of `Retry-After` that are waited for; a longer wish ends the call at once.
+    """
+
+    attempts: int = 3
+    backoff: float = 0.5
+    max_backoff: float = 8.0
+    max_retry_after: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1; it is {self.attempts!r}")
+        if self.backoff < 0 or self.max_backoff < 0 or self.max_retry_after < 0:
+            raise ValueError("backoff, max_backoff and max_retry_after are seconds, at least 0")
+
+    def delay(self, error: EndpointError, attempt: int, random: float) -> float | None:
+        """Seconds to wait after try number `attempt` (from 1) failed; None where there is none further.
+
+        Args:
+            error: Why it failed.
+            attempt: The try that failed.
+            random: Between 0 and 1, spreads clients that failed together.
+        """
+        if attempt >= self.attempts or not error.retryable or error.code not in _RETRIED_CODES:
+            return None
+        if error.retry_after is not None:
+            if error.retry_after > self.max_retry_after:
+                return None
+            # A little later than asked, each client by its own amount.
+            return error.retry_after + 0.1 * random * min(error.retry_after, 10.0)
+        ceiling: float = min(self.max_backoff, self.backoff * 2 ** (attempt - 1))
+        return ceiling * (0.5 + 0.5 * random)

@@ -1,0 +1,139 @@
+"""Tool calls as endpoints stream them, brought into one order: each call its own index, first delta with id and name.
+
+Endpoints leave the index out, give every parallel call index 0, repeat the id and the name in each part or leave
+them blank, change the id in mid-call, or send the name after the first arguments. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+__all__ = ("ToolCallAssembler", "ToolCallPart")
+
+_KNOWN_KEYS = frozenset(("index", "id", "type", "function"))
+
+
+class ToolCallPart(msgspec.Struct, frozen=True):
+    """What one delta says of one call, in our numbering."""
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+    extra: dict[str, Any] | None
+
+
+class _Call:
+    __slots__ = ("announced", "arguments", "extra", "id", "index", "name")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+        self.extra: dict[str, Any] = {}
+        self.announced = False
+
+
+class ToolCallAssembler:
+    """The tool calls of one choice.
+
+    Args:
+        id_suffix: Ends the ids made up here for endpoints that send none, so that they differ among streams.
+    """
+
+    def __init__(self, id_suffix: str) -> None:
+        self._id_suffix = id_suffix
+        self._calls: list[_Call] = []
+        self._by_id: dict[str, _Call] = {}
+        self._by_endpoint_index: dict[int, _Call] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any call was seen."""
+        return bool(self._calls)
+
+    def add(self, entry: Mapping[str, Any]) -> ToolCallPart | None:
+        """Take one entry of `delta.tool_calls` in.
+
+        Returns:
+            What to tell of it now; None while the call's name hasn't come.
+        """
+        function = entry.get("function")
+        if not isinstance(function, Mapping):
+            function = {}
+        call_id = _text(entry.get("id"))
+        name = _text(function.get("name"))
+        arguments = _arguments(function.get("arguments"))
+        call = self._find(entry.get("index"), call_id, name, arguments)
+        if call_id and not call.id:
+            call.id = call_id
+        if call_id:
+            self._by_id[call_id] = call
+        call.name = call.name or name
+        call.arguments.append(arguments)
+        extra = {key: value for key, value in entry.items() if key not in _KNOWN_KEYS and value is not None}
+        if not call.announced:
+            call.extra.update(extra)
+            return self._announce(call) if call.name else None
+        if not arguments and not extra:
+            return None
+        return ToolCallPart(call.index, None, None, arguments, extra or None)
+
+    def flush(self) -> list[ToolCallPart]:
+        """The calls whose name never came: told without one rather than lost."""
+        return [self._announce(call) for call in self._calls if not call.announced]
+
+    def _announce(self, call: _Call) -> ToolCallPart:
+        call.announced = True
+        call.id = call.id or f"call_{call.index}_{self._id_suffix}"
+        return ToolCallPart(call.index, call.id, call.name, "".join(call.arguments), call.extra or None)
+
+    def _find(self, index: Any, call_id: str, name: str, arguments: str) -> _Call:
+        if call_id and call_id in self._by_id:
+            return self._by_id[call_id]
+        if not isinstance(index, int):
+            # Without an index, whatever names itself is a new call, and the rest belongs to the last one.
+            if self._calls and not name and not (call_id and self._calls[-1].id):
+                return self._calls[-1]
+            return self._new(None)
+        call = self._by_endpoint_index.get(index)
+        if call is None:
+            return self._new(index)
+        if name and call.name and ((call_id and call.id) or name != call.name or _begins_anew(call, arguments)):
+            return self._new(index)
+        return call
+
+    def _new(self, endpoint_index: int | None) -> _Call:
+        call = _Call(len(self._calls))
+        self._calls.append(call)
+        if endpoint_index is not None:
+            self._by_endpoint_index[endpoint_index] = call
+        return call
+
+
+def _begins_anew(call: _Call, arguments: str) -> bool:
+    """Whether arguments that follow a repeated name are those of another call: the first one's are whole already."""
+    if not arguments.lstrip().startswith("{"):
+        return False
+    try:
+        msgspec.json.decode("".join(call.arguments))
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _arguments(value: Any) -> str:
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case _:
+            return msgspec.json.encode(value).decode()
