@@ -9,20 +9,21 @@ and an end that goes through ASGI, so that the chunked body is closed in order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hub.formats import sse
-from hub.streams.log import StreamLog
+from hub.streams.log import MAX_READ_EVENTS, StreamLog
 
 __all__ = ("Edge", "EdgeProtocol", "edge_protocol")
 
 MAX_WRITE_BYTES = 65_536
 MAX_TICK = 0.05
 SUBSCRIBERS_PER_TURN = 200
+MAX_PIPELINED = 8
 _EXTENSION = "hub.edge"
 
 
@@ -129,7 +130,7 @@ class Audience:
 
 
 class Edge:
-    """Serves every subscriber of this process.
+    """Serves every subscriber of this process; its length is their number.
 
     Args:
         heartbeat_interval: Seconds of silence after which a subscriber gets a comment.
@@ -140,12 +141,12 @@ class Edge:
         self._heartbeat_interval = heartbeat_interval
         self._stuck_timeout = stuck_timeout
         self._audiences: dict[StreamLog, Audience] = {}
-        self._waiting: set[asyncio.Event] = set()
+        self._ordinary: set[asyncio.Event] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_draining = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._audiences.values()))
+        return sum(map(len, self._audiences.values())) + len(self._ordinary)
 
     async def serve(self, protocol: EdgeProtocol, log: StreamLog, index: int) -> bool:
         """Write the log's frames from `index` on to the connection, until its end, or until the reader has left.
@@ -175,24 +176,28 @@ class Edge:
                 self._audiences.pop(log, None)
         return log.is_closed and subscriber.index >= len(log.frames) and not subscriber.is_gone
 
-    async def wait(self, log: StreamLog, index: int) -> bool:
-        """Return once the log has an event at `index` or is closed; False where the server is stopping instead.
+    async def read(self, log: StreamLog, index: int) -> AsyncGenerator[bytes, None]:
+        """The log's frames from `index` on, in pieces of what is there, for readers that take the ordinary way.
 
-        For readers that take the ordinary way, through ASGI.
+        Ends with the log, or when the server is stopping.
         """
         more = asyncio.Event()
-        self._waiting.add(more)
+        self._ordinary.add(more)
         unwatch = log.watch(more.set)
         try:
-            while index >= len(log.frames) and not log.is_closed:
-                if self._is_draining:
-                    return False
-                await more.wait()
-                more.clear()
+            while not self._is_draining:
+                piece = log.frames[index : index + MAX_READ_EVENTS]
+                if piece:
+                    index += len(piece)
+                    yield b"".join(piece)
+                elif log.is_closed:
+                    return
+                else:
+                    more.clear()
+                    await more.wait()
         finally:
             unwatch()
-            self._waiting.discard(more)
-        return True
+            self._ordinary.discard(more)
 
     def drain(self) -> None:
         """Let every subscriber go: what it lacks it gets elsewhere, or here again later."""
@@ -200,7 +205,7 @@ class Edge:
         for audience in self._audiences.values():
             for subscriber in audience.members():
                 subscriber.finished.set()
-        for more in self._waiting:
+        for more in self._ordinary:
             more.set()
 
     def _interval(self) -> float:
@@ -242,6 +247,12 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {_EXTENSION: {"protocol": self}}
 
+    def on_headers_complete(self) -> None:
+        """Go on reading behind a subscription, for a bounded number of further requests."""
+        super().on_headers_complete()
+        if self._subscriber is not None and len(self.pipeline) < MAX_PIPELINED:
+            self.flow.resume_reading()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
@@ -275,6 +286,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.flow.write_paused:
             subscriber.paused_at = self.loop.time()
         self._subscriber, self._audience = subscriber, audience
+        # A pipelined request pauses reading, and who doesn't read doesn't see the peer go.
+        self.flow.resume_reading()
         return True
 
     def detach(self) -> None:

@@ -18,7 +18,7 @@ from hub.hub import Hub
 from hub.server.edge import Edge
 from hub.server.problem import ProblemError
 from hub.server.requests import read_position, read_stream_request
-from hub.server.sse_response import SubscriptionResponse, locate
+from hub.server.sse_response import SubscriptionResponse
 from hub.streams.log import StreamLog
 
 __all__ = ("Routes",)
@@ -89,7 +89,7 @@ class Routes:
         snapshot = request.query_params.get("snapshot", "").lower() in ("1", "true")
         if stream.is_closed and after == stream.last_seq:
             return Response(status_code=204)  # ends a browser's EventSource for good
-        return self._subscription(stream, after=after, snapshot=snapshot and after < 0)
+        return self._subscription(stream, after=after, snapshot=snapshot)
 
     def _subscription(
         self, stream: StreamLog, *, after: int, snapshot: bool = False, headers: dict[str, str] | None = None
@@ -99,7 +99,7 @@ class Routes:
         return SubscriptionResponse(
             self._edge,
             stream,
-            locate(stream, after, snapshot=snapshot),
+            stream.begin(after, snapshot=snapshot),
             heartbeat_interval=self._settings.heartbeat_interval,
             stuck_timeout=self._settings.stuck_timeout,
             headers=headers,

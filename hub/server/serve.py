@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from hub.server.edge import Edge, EdgeProtocol
 from hub.streams.base import StreamStore
 from hub.streams.memory import MemoryStreamStore
 
-__all__ = ("serve",)
+__all__ = ("build_server", "listen", "serve")
 
 SEND_BUFFER_BYTES = 131_072
 """What the kernel holds for a client that doesn't read; left alone it grows to megabytes each."""
@@ -43,28 +44,43 @@ async def serve(settings: Settings, choice: EndpointChoice, announce: Callable[[
     hub_settings = settings.hub
     _check_exposure(hub_settings)
     store = _store(hub_settings)
-    listener = _listen(hub_settings.host, hub_settings.port)
+    listener = listen(hub_settings.host, hub_settings.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         client, answering = await open_answerer(stack, settings, choice)
         hub = await stack.enter_async_context(Hub(client, store, max_streams=hub_settings.max_streams))
         edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval, stuck_timeout=hub_settings.stuck_timeout)
-        config = uvicorn.Config(
-            create_app(hub, edge, hub_settings, answering),
-            http=EdgeProtocol,
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=5,
-            limit_concurrency=_max_connections(),
-        )
-        server = DrainingServer(config, hub, edge, drain_timeout=hub_settings.drain_timeout)
+        server = build_server(hub, edge, hub_settings, answering)
         announce(_address(listener), answering)
         await server.serve(sockets=[listener])
+
+
+def build_server(
+    hub: Hub, edge: Edge, settings: HubSettings, answering: Answering, *, http: type[asyncio.Protocol] = EdgeProtocol
+) -> DrainingServer:
+    """The server over a hub that someone else opens and closes; it listens once it is given a socket to serve.
+
+    Args:
+        hub: Runs and keeps the streams.
+        edge: Serves the subscribers.
+        settings: Keys, bounds and intervals.
+        answering: Who answers.
+        http: uvicorn's protocol class; with another than the edge's, every subscriber takes the ordinary way.
+    """
+    config = uvicorn.Config(
+        create_app(hub, edge, settings, answering),
+        http=http,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=_max_connections(),
+    )
+    return DrainingServer(config, hub, edge, drain_timeout=settings.drain_timeout)
 
 
 def _check_exposure(settings: HubSettings) -> None:
@@ -82,7 +98,12 @@ def _store(settings: HubSettings) -> StreamStore:
     return MemoryStreamStore(retention_ttl=settings.retention_ttl, retention_bytes=settings.retention_bytes)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections hold little for a client that doesn't read.
+
+    Raises:
+        ConfigurationError: The address is taken, or none of this machine's.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)

@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.events import Snapshot
 from hub.formats import sse
 from hub.server.edge import Edge, EdgeProtocol, edge_protocol
-from hub.streams.log import MAX_READ_EVENTS, StreamLog
+from hub.streams.log import Position, StreamLog
 
-__all__ = ("Position", "SubscriptionResponse", "locate")
-
-log = logging.getLogger(__name__)
+__all__ = ("SubscriptionResponse",)
 
 RETRY_DELAY = 1.0
 """Seconds a browser waits before it connects again."""
 
 # On SIGTERM sse-starlette would cut every stream at once; the server drains by itself, and ends each one in order.
 AppStatus.enable_automatic_graceful_drain = False
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a subscription begins: the log's frames from `index` on, after `snapshot` where there is one."""
-
-    index: int
-    snapshot: Snapshot | None = None
-
-
-def locate(stream: StreamLog, after: int, *, snapshot: bool) -> Position:
-    """Where a reader that has seen `after`, or asks for a snapshot, begins.
-
-    Raises:
-        PositionError: `after` lies beyond the last event.
-    """
-    if snapshot and stream.events:
-        return Position(len(stream.events), stream.snapshot())
-    index = stream.locate(after)
-    if index is None:
-        return Position(len(stream.events), stream.snapshot(after=after, requested=False))
-    return Position(index)
 
 
 class SubscriptionResponse(Response):
@@ -113,15 +87,8 @@ class SubscriptionResponse(Response):
         )
         await response(scope, receive, send)
 
-    async def _frames(self) -> AsyncIterator[bytes]:
-        """The frames, in pieces of what is there."""
+    async def _frames(self) -> AsyncGenerator[bytes, None]:
         yield self._opening()
-        stream, index = self._stream, self._position.index
-        while True:
-            if not await self._edge.wait(stream, index):
-                return
-            piece = stream.frames[index : index + MAX_READ_EVENTS]
-            if not piece:
-                return
-            index += len(piece)
-            yield b"".join(piece)
+        async with aclosing(self._edge.read(self._stream, self._position.index)) as pieces:
+            async for piece in pieces:
+                yield piece

@@ -27,7 +27,9 @@ class StreamInfo:
 class StreamStore(Protocol):
     """Keeps the logs of streams. Every method may be called from any task at any time.
 
-    All raise `StoreError` where the store itself fails, and `StreamNotFoundError` for a stream that isn't there.
+    All raise `StoreError` where the store itself fails, `StreamNotFoundError` for a stream that isn't there, and
+    `ClosedError` after `aclose`. A running stream is never removed. Whoever holds the log of a removed stream reads
+    on: what it has stays.
     """
 
     async def create(self, stream_id: str, *, model: str | None = None) -> int:
@@ -41,8 +43,11 @@ class StreamStore(Protocol):
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none. Repeats are passed over; after `done` nothing is added.
 
+        A call that was cancelled may have added its events: they are appended again, unchanged, and known as repeats.
+
         Raises:
-            SequenceGapError: The first event isn't the next one.
+            SequenceGapError: The first event isn't the next one, or events are missing among them.
+            MalformedEventError: One of the events has no JSON.
             StoreError: Another writer has taken over: `epoch` is not the stream's.
         """
         ...

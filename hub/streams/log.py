@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
 
 from hub.completion import Completion
 from hub.errors import PositionError, SequenceGapError
-from hub.events import LLMEvent, Snapshot
+from hub.events import EndStatus, LLMEvent, Snapshot
 from hub.formats import sse
-from hub.result import LLMResult, StreamStatus
+from hub.result import Failure, LLMResult, StreamStatus
 
-__all__ = ("StreamLog",)
+__all__ = ("Position", "StreamLog")
 
 MAX_READ_EVENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a reader begins: at the event at `index`, after `snapshot` where there is one."""
+
+    index: int
+    snapshot: Snapshot | None = None
 
 
 class StreamLog:
@@ -42,9 +53,8 @@ class StreamLog:
         self.frames: list[bytes] = []
         self.size_bytes = 0
         self.is_closed = False
-        self._model = model
         self._ends: list[int] = []
-        self._completion = Completion()
+        self._completion = Completion(stream_id, model=model)
         self._watchers: set[Callable[[], None]] = set()
 
     @property
@@ -59,25 +69,21 @@ class StreamLog:
 
     @property
     def model(self) -> str | None:
-        """The model that answers, as far as known."""
-        return self._completion.model or self._model
+        """The model that answers, or is asked; None where unknown."""
+        return self._completion.model
 
     def append(self, events: Sequence[LLMEvent]) -> None:
-        """Add events and wake who waits. Repeats are passed over, nothing follows `done`.
+        """Add events, all or none, and wake who waits. Repeats are passed over, nothing follows `done`.
 
         Raises:
-            SequenceGapError: Events are missing between the last one and these; none of them is added.
+            SequenceGapError: Events are missing between the last one and these, or among them.
+            MalformedEventError: One of them has no JSON.
         """
-        expected = self.last_seq + 1
-        new = [event for event in events if event.seq >= expected]
-        if self.is_closed or not new:
+        new = self._unknown(events)
+        if not new:
             return
-        for event in new:
-            if event.seq - event.span + 1 != expected:
-                raise SequenceGapError(expected, event.seq - event.span + 1)
-            expected = event.seq + 1
-        for event in new:
-            frame = sse.frame(event)
+        # All are encoded before any is added: one that can't be must leave nothing behind.
+        for event, frame in zip(new, [sse.frame(event) for event in new], strict=True):
             self._completion.add(event)
             self.events.append(event)
             self.frames.append(frame)
@@ -89,23 +95,42 @@ class StreamLog:
 
     def result(self) -> LLMResult:
         """Everything so far, folded."""
-        result = self._completion.result()
-        return (
-            result
-            if result.stream_id
-            else LLMResult(stream_id=self.stream_id, last_seq=-1, status="running", model=self._model)
-        )
+        return self._completion.result()
+
+    def ending(self, status: EndStatus, error: Failure | None = None) -> list[LLMEvent]:
+        """The events that end this log where it is, whatever it holds; nothing where it has ended."""
+        return self._completion.ending(status, error)
 
     def snapshot(self, *, after: int = -1, requested: bool = True) -> Snapshot:
-        """Everything so far as one event, for a reader that has seen `after`."""
-        last_seq = self.last_seq
+        """Everything so far as one event, for a reader that has seen `after`; all but `done` of a closed log.
+
+        There has to be something behind `after`; `begin` says whether there is.
+        """
+        result = self.result()
+        if self.is_closed:
+            result = _without_end(result, self.events[-1].seq - self.events[-1].span)
         return Snapshot(
             stream_id=self.stream_id,
-            seq=last_seq,
-            span=last_seq - after,
-            result=self.result(),
+            seq=result.last_seq,
+            span=result.last_seq - max(after, -1),
+            result=result,
             reason="requested" if requested else "gap",
         )
+
+    def begin(self, after: int = -1, *, snapshot: bool = False) -> Position:
+        """Where a reader begins that has seen `after`, or that asks for a snapshot of what it has not.
+
+        A reader whose position lies inside a merged event gets a snapshot too: what it lacks can't be cut out. One
+        that lacks nothing, or only `done`, gets none.
+
+        Raises:
+            PositionError: `after` lies beyond the last event.
+        """
+        index = self.locate(after)
+        rest = len(self.events) - self.is_closed
+        if index is not None and not (snapshot and index < rest):
+            return Position(index)
+        return Position(rest, self.snapshot(after=after, requested=index is not None))
 
     def locate(self, after: int) -> int | None:
         """The index of the first event behind position `after`; None where `after` lies inside a merged event.
@@ -121,6 +146,21 @@ class StreamLog:
             if event.seq - event.span + 1 <= after:
                 return None
         return index
+
+    def _unknown(self, events: Sequence[LLMEvent]) -> list[LLMEvent]:
+        """Those of the events that come next, through `done`."""
+        new: list[LLMEvent] = []
+        expected = self.last_seq + 1
+        for event in events:
+            if self.is_closed or (new and new[-1].type == "done"):
+                break
+            if event.seq < expected:
+                continue
+            if event.seq - event.span + 1 != expected:
+                raise SequenceGapError(expected, event.seq - event.span + 1)
+            new.append(event)
+            expected = event.seq + 1
+        return new
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after each append; returns what ends that."""
@@ -145,19 +185,15 @@ class StreamLog:
 
         Args:
             after: The last position the reader has; -1 for none.
-            snapshot: Begin with one `snapshot` of everything so far instead of the events one by one.
+            snapshot: Begin with one `snapshot` of everything so far, but `done`, instead of the events one by one.
 
         Raises:
             PositionError: `after` lies beyond the last event.
         """
-        if snapshot and self.events:
-            index = len(self.events)
-            yield self.snapshot()
-        elif (found := self.locate(after)) is None:
-            index = len(self.events)
-            yield self.snapshot(after=after, requested=False)
-        else:
-            index = found
+        position = self.begin(after, snapshot=snapshot)
+        index = position.index
+        if position.snapshot is not None:
+            yield position.snapshot
         while True:
             await self.wait(index)
             batch = self.events[index : index + MAX_READ_EVENTS]
@@ -166,3 +202,16 @@ class StreamLog:
             index += len(batch)
             for event in batch:
                 yield event
+
+
+def _without_end(result: LLMResult, last_seq: int) -> LLMResult:
+    """The fold of an ended stream as it was before `done`."""
+    return msgspec.structs.replace(
+        result,
+        last_seq=last_seq,
+        status="running",
+        finish_reason=None,
+        finish_reasons=(),
+        raw_finish_reason=None,
+        choices=tuple(msgspec.structs.replace(choice, finish_reason=None) for choice in result.choices),
+    )

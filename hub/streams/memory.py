@@ -6,7 +6,7 @@ import builtins
 import time
 from collections.abc import Callable, Sequence
 
-from hub.errors import StoreError, StreamExistsError, StreamNotFoundError
+from hub.errors import ClosedError, StoreError, StreamExistsError, StreamNotFoundError
 from hub.events import LLMEvent
 from hub.streams.base import StreamInfo
 from hub.streams.log import StreamLog
@@ -38,9 +38,11 @@ class MemoryStreamStore:
         # The ids of ended streams in the order they ended, and what all logs weigh.
         self._ended: dict[str, None] = {}
         self._size_bytes = 0
+        self._closed = False
 
     async def create(self, stream_id: str, *, model: str | None = None) -> int:
         """Make an empty log. Its one writer's epoch is always 1: there is no other process to take over."""
+        self._require_open()
         self._sweep()
         if stream_id in self._logs:
             raise StreamExistsError(stream_id)
@@ -68,6 +70,7 @@ class MemoryStreamStore:
 
     async def list(self) -> builtins.list[StreamInfo]:
         """Every stream that is kept, newest first."""
+        self._require_open()
         self._sweep()
         return [
             StreamInfo(log.stream_id, log.status, log.model, log.created_at, log.last_seq)
@@ -76,15 +79,21 @@ class MemoryStreamStore:
 
     async def aclose(self) -> None:
         """Forget everything."""
+        self._closed = True
         self._logs.clear()
         self._ended.clear()
         self._size_bytes = 0
 
     def _get(self, stream_id: str) -> StreamLog:
+        self._require_open()
         log = self._logs.get(stream_id)
         if log is None:
             raise StreamNotFoundError(stream_id)
         return log
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the store is closed")
 
     def _sweep(self) -> None:
         """Remove ended streams past their time, and the oldest of them while all weigh too much."""

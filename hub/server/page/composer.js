@@ -1,6 +1,6 @@
 /** The box a question is written in, with Send, or Stop while an answer runs. */
 
-import { setText } from "./dom.js";
+import { setAttribute, setText } from "./dom.js";
 import { SafeStorage } from "./storage.js";
 
 const DRAFT = "hub.draft";
@@ -25,7 +25,7 @@ export class Composer {
       const text = ui.input.value.trim();
       if (text && !this.#busy) onSend(text);
     });
-    ui.stop.addEventListener("click", onStop);
+    ui.stop.addEventListener("click", () => this.stopping || onStop());
     ui.input.addEventListener("input", () => this.#changed());
     ui.input.addEventListener("keydown", (event) => {
       // While an input method composes, Enter chooses a word.
@@ -77,8 +77,13 @@ export class Composer {
   }
 
   /** Whether Stop was pressed and has yet to take effect. */
+  get stopping() {
+    return this.#ui.stop.hasAttribute("aria-disabled");
+  }
+
   set stopping(stopping) {
-    this.#ui.stop.disabled = stopping;
+    // Not `disabled`: that would take the focus away from whoever pressed it.
+    setAttribute(this.#ui.stop, "aria-disabled", stopping ? "true" : null);
   }
 
   #changed() {
