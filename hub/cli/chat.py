@@ -8,32 +8,13 @@ import signal
 import sys
 import time
 from contextlib import AsyncExitStack
-from typing import Any
 
 from hub.answerer import EndpointChoice, open_answerer
-from hub.cli.options import add_endpoint_options
 from hub.config import Settings
 from hub.errors import InvalidRequestError
 from hub.events import Done, Error, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, encode_event
 
-__all__ = ("add_parser",)
-
-
-def add_parser(commands: Any) -> None:
-    """Add the command to the command line."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "chat",
-        help="ask one question and stream the answer to the terminal",
-        description="Ask one question and stream the answer to the terminal. Without a prompt, it is read from "
-        "standard input. Ctrl-C stops the answer.",
-    )
-    parser.add_argument("prompt", nargs="?", help="what to ask")
-    parser.add_argument("--system", metavar="TEXT", help="a system message before it")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the answer, at most (LLM_MAX_TOKENS)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="sampling temperature (LLM_TEMPERATURE)")
-    parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
-    add_endpoint_options(parser)
-    parser.set_defaults(run=run)
+__all__ = ("run",)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,29 +13,15 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from hub.cli.options import add_endpoint_options, add_hub_options
 from hub.config import Settings
 from hub.errors import ConfigurationError, HubError
 
-__all__ = ("add_parser",)
+__all__ = ("run",)
 
 _EXTRAS = {
     "server": ("starlette", "uvicorn", "sse_starlette", "httptools"),
     "local": ("xllamacpp",),
 }
-
-
-def add_parser(commands: Any) -> None:
-    """Add the command to the command line."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "doctor",
-        help="say what is configured, what answers, what doesn't and why",
-        description="Say what is configured, what answers, what doesn't and why. Sends one short question with --ask.",
-    )
-    parser.add_argument("--ask", action="store_true", help="also send the endpoint a short question")
-    add_endpoint_options(parser)
-    add_hub_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,34 +9,10 @@ from importlib.metadata import version
 from typing import Any
 
 from hub.answerer import Answering, EndpointChoice
-from hub.cli.options import add_endpoint_options, positive_port
 from hub.config import Settings
 from hub.errors import MissingExtraError
 
-__all__ = ("add_parser",)
-
-
-def add_parser(commands: Any) -> None:
-    """Add the command to the command line."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "serve",
-        help="serve streams over HTTP, and the page",
-        description="Serve streams over HTTP and SSE, and the chat page at /. With no endpoint configured, a small "
-        "model on this machine answers.",
-    )
-    parser.add_argument("--host", help="address to listen on (HUB_HOST; default 127.0.0.1)")
-    parser.add_argument(
-        "--port", type=positive_port, help="port to listen on, 0 for a free one (HUB_PORT or PORT; default 8080)"
-    )
-    add_endpoint_options(parser)
-    parser.add_argument("--store", metavar="URL", help="where streams are kept: memory (HUB_STORE; default memory)")
-    parser.add_argument(
-        "--insecure",
-        action="store_true",
-        default=None,
-        help="listen on an address others can reach without asking for keys (HUB_INSECURE=1)",
-    )
-    parser.set_defaults(run=run)
+__all__ = ("run",)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,35 +6,19 @@ import argparse
 import asyncio
 import os
 import sys
-from typing import Any
 
 import httpx2
 
-from hub.cli.options import add_hub_options
 from hub.errors import HubError
 from hub.events import Done, Error, LLMEvent, RefusalDelta, Snapshot, TextDelta, decode_event, encode_event
 from hub.upstream.sse import SSEDecoder
 
-__all__ = ("add_parser",)
+__all__ = ("run",)
 
 RECONNECT_DELAY = 1.0
 MAX_RECONNECT_DELAY = 15.0
 SILENCE_TIMEOUT = 60.0
 """Seconds without a byte, of several heartbeats, after which a connection is taken for dead."""
-
-
-def add_parser(commands: Any) -> None:
-    """Add the command to the command line."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "tail",
-        help="follow a stream of a running hub",
-        description="Follow a stream of a running hub to its end, over cut connections too.",
-    )
-    parser.add_argument("stream_id", metavar="STREAM_ID")
-    parser.add_argument("--after", type=int, default=-1, metavar="SEQ", help="begin behind this event (default: all)")
-    parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
-    add_hub_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

