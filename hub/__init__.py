@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hub.client import OpenAIClient as OpenAIClient
     from hub.completion import Completion as Completion
     from hub.completion import fold as fold
+    from hub.errors import BackendError as BackendError
     from hub.errors import ClosedError as ClosedError
     from hub.errors import ConfigurationError as ConfigurationError
     from hub.errors import EndpointConnectionError as EndpointConnectionError
@@ -30,8 +31,20 @@ if TYPE_CHECKING:
     from hub.errors import EndpointStatusError as EndpointStatusError
     from hub.errors import EndpointStreamError as EndpointStreamError
     from hub.errors import EndpointTimeoutError as EndpointTimeoutError
+    from hub.errors import HubBusyError as HubBusyError
     from hub.errors import HubError as HubError
     from hub.errors import InvalidRequestError as InvalidRequestError
+    from hub.errors import LimitError as LimitError
+    from hub.errors import MalformedEventError as MalformedEventError
+    from hub.errors import MissingExtraError as MissingExtraError
+    from hub.errors import MissingKeyError as MissingKeyError
+    from hub.errors import PositionError as PositionError
+    from hub.errors import RequestError as RequestError
+    from hub.errors import SequenceGapError as SequenceGapError
+    from hub.errors import SinkError as SinkError
+    from hub.errors import StoreError as StoreError
+    from hub.errors import StreamExistsError as StreamExistsError
+    from hub.errors import StreamNotFoundError as StreamNotFoundError
     from hub.events import ApprovalRequest as ApprovalRequest
     from hub.events import Done as Done
     from hub.events import Error as Error
@@ -47,22 +60,42 @@ if TYPE_CHECKING:
     from hub.events import decode_event as decode_event
     from hub.events import encode_event as encode_event
     from hub.events import event_schema as event_schema
+    from hub.events import new_stream_id as new_stream_id
+    from hub.hub import Generation as Generation
+    from hub.hub import Generator as Generator
     from hub.hub import Hub as Hub
     from hub.models.profile import ModelProfile as ModelProfile
+    from hub.result import ChoiceResult as ChoiceResult
+    from hub.result import Failure as Failure
     from hub.result import LLMResult as LLMResult
+    from hub.result import StepResult as StepResult
     from hub.result import TokenUsage as TokenUsage
     from hub.result import ToolCall as ToolCall
+    from hub.result import ToolOutput as ToolOutput
     from hub.sink import Coalesce as Coalesce
     from hub.sink import FanOut as FanOut
     from hub.sink import Sink as Sink
     from hub.sink import pump as pump
+    from hub.streams.base import StreamInfo as StreamInfo
+    from hub.streams.base import StreamStore as StreamStore
+    from hub.streams.log import StreamLog as StreamLog
+    from hub.streams.memory import MemoryStreamStore as MemoryStreamStore
     from hub.upstream.clocks import Timeouts as Timeouts
     from hub.upstream.retry import RetryPolicy as RetryPolicy
 
 _MODULES = {
-    "hub.client": ("AsyncOpenAIClient", "EventStream", "LLMClient", "OpenAIClient"),
-    "hub.completion": ("Completion", "fold"),
+    "hub.client": (
+        "AsyncOpenAIClient",
+        "EventStream",
+        "LLMClient",
+        "OpenAIClient",
+    ),
+    "hub.completion": (
+        "Completion",
+        "fold",
+    ),
     "hub.errors": (
+        "BackendError",
         "ClosedError",
         "ConfigurationError",
         "EndpointConnectionError",
@@ -70,8 +103,20 @@ _MODULES = {
         "EndpointStatusError",
         "EndpointStreamError",
         "EndpointTimeoutError",
+        "HubBusyError",
         "HubError",
         "InvalidRequestError",
+        "LimitError",
+        "MalformedEventError",
+        "MissingExtraError",
+        "MissingKeyError",
+        "PositionError",
+        "RequestError",
+        "SequenceGapError",
+        "SinkError",
+        "StoreError",
+        "StreamExistsError",
+        "StreamNotFoundError",
     ),
     "hub.events": (
         "ApprovalRequest",
@@ -89,11 +134,35 @@ _MODULES = {
         "decode_event",
         "encode_event",
         "event_schema",
+        "new_stream_id",
     ),
-    "hub.hub": ("Hub",),
+    "hub.hub": (
+        "Generation",
+        "Generator",
+        "Hub",
+    ),
     "hub.models.profile": ("ModelProfile",),
-    "hub.result": ("LLMResult", "TokenUsage", "ToolCall"),
-    "hub.sink": ("Coalesce", "FanOut", "Sink", "pump"),
+    "hub.result": (
+        "ChoiceResult",
+        "Failure",
+        "LLMResult",
+        "StepResult",
+        "TokenUsage",
+        "ToolCall",
+        "ToolOutput",
+    ),
+    "hub.sink": (
+        "Coalesce",
+        "FanOut",
+        "Sink",
+        "pump",
+    ),
+    "hub.streams.base": (
+        "StreamInfo",
+        "StreamStore",
+    ),
+    "hub.streams.log": ("StreamLog",),
+    "hub.streams.memory": ("MemoryStreamStore",),
     "hub.upstream.clocks": ("Timeouts",),
     "hub.upstream.retry": ("RetryPolicy",),
 }
@@ -113,7 +182,21 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
 
 
-if not os.environ.get("HUB_NO_DOTENV"):
+def _has_dotenv() -> bool:
+    """Whether a `.env` lies in the working folder or above it; python-dotenv takes longer to load than all else."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # the working folder is gone
+        return False
+    while not os.path.exists(os.path.join(folder, ".env")):
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return False
+        folder = parent
+    return True
+
+
+if not os.environ.get("HUB_NO_DOTENV") and _has_dotenv():
     from dotenv import find_dotenv, load_dotenv
 
     # Searched from the working directory: the default would search from this package's own folder.

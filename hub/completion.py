@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hub.content import Choice, Step
 from hub.errors import SequenceGapError
 from hub.events import (
     ApprovalRequest,
@@ -25,53 +26,17 @@ from hub.result import (
     Failure,
     FinishReason,
     LLMResult,
-    StepResult,
     StreamStatus,
     TokenUsage,
-    ToolCall,
     ToolOutput,
 )
 
 __all__ = ("Completion", "closing_events", "fold")
 
+CHARS_PER_TOKEN = 4
+"""A common rule of thumb for English text, for streams that end before the endpoint counted."""
 
-class _Call:
-    """A tool call as its deltas arrive."""
-
-    __slots__ = ("arguments", "id", "name")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
-
-
-class _Choice:
-    """One choice of one step: parts are kept in lists, since joining at each delta would cost the square."""
-
-    __slots__ = ("calls", "reasoning", "refusal", "text")
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.refusal: list[str] = []
-        self.calls: dict[int, _Call] = {}
-
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(
-            ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments), index=index)
-            for index, call in sorted(self.calls.items())
-        )
-
-
-class _Step:
-    """One model call; its last attempt's content."""
-
-    __slots__ = ("attempt", "choices")
-
-    def __init__(self, attempt: int) -> None:
-        self.attempt = attempt
-        self.choices: dict[int, _Choice] = {}
+_BROKEN_OFF = Failure(code="interrupted", message="The answer was broken off.", retryable=True)
 
 
 class Completion:
@@ -79,19 +44,25 @@ class Completion:
 
     A repeated event is passed over; a hole raises, since what is missing can't be guessed. Adding costs O(1),
     `result()` O(length of the text).
+
+    Args:
+        stream_id: The stream's id, where it is known before the first event.
+        model: The model asked for, which stands until `meta` names the one that answers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream_id: str = "", *, model: str | None = None) -> None:
         self.last_seq = -1
-        self._stream_id = ""
+        self._stream_id = stream_id
+        self._asked_model = model
         self._clear()
 
     def _clear(self) -> None:
         self._status: StreamStatus = "running"
         self._meta: Meta | None = None
-        self._steps: dict[int, _Step] = {}
+        self._steps: dict[int, Step] = {}
         self._step_at = 0
         self._outputs: list[ToolOutput] = []
+        self._approvals: set[str] = set()
         self._usage: TokenUsage | None = None
         self._usage_due = False
         self._failure: Failure | None = None
@@ -106,8 +77,9 @@ class Completion:
 
     @property
     def model(self) -> str | None:
-        """The model that answers; None before `meta`."""
-        return self._meta.model if self._meta else None
+        """The model that answers, or is asked; None where unknown."""
+        answering = self._meta.model if self._meta else None
+        return self._asked_model if answering is None else answering
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -116,18 +88,19 @@ class Completion:
 
     @property
     def stream_id(self) -> str:
-        """The stream's id; empty before the first event."""
+        """The stream's id; empty where it was not given, before the first event."""
         return self._stream_id
 
     def add(self, event: LLMEvent) -> None:
         """Take the next event in.
 
         Raises:
-            SequenceGapError: Events are missing between the last one and this.
+            SequenceGapError: Events are missing between the last one and this, or it stands for some that were added
+                and for some that were not.
         """
         if event.seq <= self.last_seq:
             return
-        if event.seq - event.span > self.last_seq and not isinstance(event, Snapshot):
+        if event.seq - event.span != self.last_seq and not isinstance(event, Snapshot):
             raise SequenceGapError(self.last_seq + 1, event.seq - event.span + 1)
         self.last_seq = event.seq
         self._stream_id = event.stream_id
@@ -139,17 +112,16 @@ class Completion:
             case RefusalDelta():
                 self._choice(event.choice).refusal.append(event.text)
             case ToolCallDelta():
-                self._add_tool_call(event)
+                self._choice(event.choice).add_tool_call(event)
             case Meta():
                 self._restart(event)
             case Usage():
                 self._usage = event.counts() if self._usage is None else self._usage + event.counts()
                 self._usage_due = False
             case ToolResult():
-                self._outputs.append(
-                    ToolOutput(id=event.id, name=event.name, output=event.output, is_error=event.is_error)
-                )
+                self._add_tool_result(event)
             case ApprovalRequest():
+                self._approvals.add(event.id)
                 self._status = "waiting"
             case Snapshot():
                 self._load(event.result)
@@ -162,15 +134,14 @@ class Completion:
 
     def result(self) -> LLMResult:
         """Everything added so far as one value."""
-        step = self._steps.get(self._step_at)
-        choices = _choices(step, self._finish_reasons) if step else ()
-        first = choices[0] if choices else ChoiceResult(choice=0)
+        choices = self._choices()
+        first = choices[0]
         meta = self._meta
         return LLMResult(
             stream_id=self._stream_id,
             last_seq=self.last_seq,
             status=self._status,
-            model=meta.model if meta else None,
+            model=self.model,
             text=first.text,
             reasoning=first.reasoning,
             refusal=first.refusal,
@@ -188,7 +159,7 @@ class Completion:
             attempt=meta.attempt if meta else 1,
             step=self._step_at,
             choices=choices if len(choices) > 1 else (),
-            steps=tuple(_step_result(number, self._steps[number]) for number in sorted(self._steps))
+            steps=tuple(self._steps[number].as_step(number) for number in sorted(self._steps))
             if len(self._steps) > 1
             else (),
         )
@@ -196,45 +167,69 @@ class Completion:
     def ending(self, status: EndStatus, error: Failure | None = None) -> list[LLMEvent]:
         """The events that close this stream at once, for a producer that can go on no further.
 
-        `meta` where none was sent, `error` where given, `usage` where the running attempt has reported none (what
-        is known of it: the counts are estimated at zero), and `done`. Nothing where the stream has ended already.
+        `meta` where none was sent, `error` where the stream failed and has not said so, `usage` where the running
+        attempt has reported none (an estimate from what it said), and `done`. An `error` given or already sent makes
+        the status `failed`. Nothing where the stream has ended, or its id is unknown since no event came.
         """
-        if self._status in ("completed", "cancelled", "failed"):
+        if self._status in ("completed", "cancelled", "failed") or not self._stream_id:
             return []
+        if error is not None or self._failure is not None:
+            status = "failed"
+        if status == "failed" and error is None:
+            error = _BROKEN_OFF
         return closing_events(
             stream_id=self._stream_id,
             first_seq=self.last_seq + 1,
             status=status,
-            error=error,
-            usage=TokenUsage(estimated=True) if self._usage_due or self._usage is None else None,
+            error=error if self._failure is None else None,
+            usage=self._estimate() if self._usage_due or self._usage is None else None,
             earlier_usage=self._usage,
-            meta=None if self._meta else Meta(stream_id=self._stream_id, seq=0),
+            meta=None if self._meta else Meta(stream_id=self._stream_id, seq=self.last_seq + 1, model=self.model),
             step=self._step_at,
             attempt=self._meta.attempt if self._meta else 1,
         )
 
-    def _choice(self, choice: int) -> _Choice:
+    def _estimate(self) -> TokenUsage:
+        """What the running attempt has used, as far as its output tells; the prompt is not known here."""
+        if self._meta is None:
+            return TokenUsage()
+        step = self._steps.get(self._step_at)
+        parts = [part for choice in step.choices.values() for part in choice.parts()] if step else []
+        # A part is at least a token with nearly every server; parts that were merged are counted by their length.
+        tokens = max(len(parts), -(-sum(map(len, parts)) // CHARS_PER_TOKEN))
+        return TokenUsage(output_tokens=tokens, total_tokens=tokens, estimated=True)
+
+    def _choices(self) -> tuple[ChoiceResult, ...]:
+        """The last step's choices; the first one also where only others have said something."""
+        step = self._steps.get(self._step_at)
+        said = step.choices if step else {}
+        reasons = self._finish_reasons or (self._finish_reason,)
+        return tuple(
+            (said.get(number) or Choice()).as_choice(number, reasons[number] if number < len(reasons) else None)
+            for number in sorted({0, *said, *range(len(reasons))})
+        )
+
+    def _choice(self, choice: int) -> Choice:
         step = self._steps.get(self._step_at)
         if step is None:
-            step = self._steps[self._step_at] = _Step(1)
+            step = self._steps[self._step_at] = Step(1)
         found = step.choices.get(choice)
         if found is None:
-            found = step.choices[choice] = _Choice()
+            found = step.choices[choice] = Choice()
         return found
 
-    def _add_tool_call(self, event: ToolCallDelta) -> None:
-        call = self._choice(event.choice).calls.setdefault(event.index, _Call())
-        if event.id:
-            call.id = event.id
-        if event.name:
-            call.name = event.name
-        call.arguments.append(event.arguments)
+    def _add_tool_result(self, event: ToolResult) -> None:
+        self._outputs.append(ToolOutput(id=event.id, name=event.name, output=event.output, is_error=event.is_error))
+        self._approvals.discard(event.id)
+        if self._status == "waiting" and not self._approvals:
+            self._status = "running"
 
     def _restart(self, meta: Meta) -> None:
         self._meta = meta
         self._step_at = meta.step
-        self._steps[meta.step] = _Step(meta.attempt)
+        self._steps[meta.step] = Step(meta.attempt)
         self._usage_due = True
+        self._approvals.clear()
         self._status = "running"
 
     def _load(self, result: LLMResult) -> None:
@@ -255,17 +250,19 @@ class Completion:
         self._step_at = result.step
         self._outputs = list(result.tool_outputs)
         self._usage = result.usage
-        self._usage_due = result.usage is None
+        self._usage_due = _is_usage_due(result)
         self._failure = result.error
         self._finish_reason = result.finish_reason
         self._finish_reasons = result.finish_reasons
         self._raw_finish_reason = result.raw_finish_reason
         for earlier in result.steps:
-            self._steps[earlier.step] = step = _Step(earlier.attempt)
-            step.choices[0] = _loaded(earlier)
-        self._steps[result.step] = last = _Step(result.attempt)
-        for choice in result.choices or (result,):
-            last.choices[choice.choice if isinstance(choice, ChoiceResult) else 0] = _loaded(choice)
+            self._steps[earlier.step] = step = Step(earlier.attempt)
+            step.choices[0] = Choice.of(earlier)
+        self._steps[result.step] = last = Step(result.attempt)
+        if result.choices:
+            last.choices = {choice.choice: Choice.of(choice) for choice in result.choices}
+        else:
+            last.choices[0] = Choice.of(result)
 
     def _finish(self, done: Done) -> None:
         self._status = done.status
@@ -336,38 +333,7 @@ def closing_events(
     return events
 
 
-def _choices(step: _Step, finish_reasons: tuple[FinishReason | None, ...]) -> tuple[ChoiceResult, ...]:
-    return tuple(
-        ChoiceResult(
-            choice=number,
-            text="".join(choice.text),
-            reasoning="".join(choice.reasoning),
-            refusal="".join(choice.refusal),
-            tool_calls=choice.tool_calls(),
-            finish_reason=finish_reasons[number] if number < len(finish_reasons) else None,
-        )
-        for number, choice in sorted(step.choices.items())
-    )
-
-
-def _step_result(number: int, step: _Step) -> StepResult:
-    choice = step.choices.get(0) or _Choice()
-    return StepResult(
-        step=number,
-        attempt=step.attempt,
-        text="".join(choice.text),
-        reasoning="".join(choice.reasoning),
-        refusal="".join(choice.refusal),
-        tool_calls=choice.tool_calls(),
-    )
-
-
-def _loaded(part: ChoiceResult | StepResult | LLMResult) -> _Choice:
-    choice = _Choice()
-    choice.text = [part.text] if part.text else []
-    choice.reasoning = [part.reasoning] if part.reasoning else []
-    choice.refusal = [part.refusal] if part.refusal else []
-    for number, call in enumerate(part.tool_calls):
-        loaded = choice.calls[call.index or number] = _Call()
-        loaded.id, loaded.name, loaded.arguments = call.id, call.name, [call.arguments]
-    return choice
+def _is_usage_due(result: LLMResult) -> bool:
+    """Whether the attempt a snapshot ends in has its `usage` still to come: tools run only once it has come."""
+    answered = {output.id for output in result.tool_outputs}
+    return result.status == "running" and not any(call.id in answered for call in result.tool_calls)

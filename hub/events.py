@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union
 
 import msgspec
 
@@ -29,6 +29,7 @@ __all__ = (
     "ApprovalRequest",
     "Delta",
     "Done",
+    "EndStatus",
     "Error",
     "Event",
     "LLMEvent",
@@ -51,6 +52,10 @@ __all__ = (
 
 EndStatus = Literal["completed", "cancelled", "failed"]
 
+# Bounds hold for what is read (decode_event, pydantic, the JSON Schema); building an event costs nothing for them.
+NonNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     """What every event has; never sent itself.
@@ -62,8 +67,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
     """
 
     stream_id: str
-    seq: int
-    span: int = 1
+    seq: NonNegative
+    span: Positive = 1
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -111,8 +116,8 @@ class Meta(Event, frozen=True, kw_only=True, tag="meta"):
 
     type: ClassVar[Literal["meta"]] = "meta"
     model: str | None = null()
-    attempt: int = msgspec.field(default_factory=lambda: 1)
-    step: int = msgspec.field(default_factory=lambda: 0)
+    attempt: Positive = msgspec.field(default_factory=lambda: 1)
+    step: NonNegative = msgspec.field(default_factory=int)
     response_id: str | None = null()
     created: int | None = null()
     cached: bool | None = null()
@@ -124,7 +129,7 @@ class TextDelta(Event, frozen=True, kw_only=True, gc=False, tag="text_delta"):
 
     type: ClassVar[Literal["text_delta"]] = "text_delta"
     text: str
-    choice: int = 0
+    choice: NonNegative = 0
 
 
 class ReasoningDelta(Event, frozen=True, kw_only=True, gc=False, tag="reasoning_delta"):
@@ -132,7 +137,7 @@ class ReasoningDelta(Event, frozen=True, kw_only=True, gc=False, tag="reasoning_
 
     type: ClassVar[Literal["reasoning_delta"]] = "reasoning_delta"
     text: str
-    choice: int = 0
+    choice: NonNegative = 0
 
 
 class RefusalDelta(Event, frozen=True, kw_only=True, gc=False, tag="refusal_delta"):
@@ -140,21 +145,22 @@ class RefusalDelta(Event, frozen=True, kw_only=True, gc=False, tag="refusal_delt
 
     type: ClassVar[Literal["refusal_delta"]] = "refusal_delta"
     text: str
-    choice: int = 0
+    choice: NonNegative = 0
 
 
 class ToolCallDelta(Event, frozen=True, kw_only=True, tag="tool_call_delta"):
     """A part of a tool call: the first one of an `index` has `id` and `name`, each appends to `arguments`.
 
+    `id`, `name` and `extra` are left out of the JSON where None, as in most of the parts that follow the first.
     `extra` keeps what an endpoint attaches to a call and wants back with it (Gemini's `extra_content`).
     """
 
     type: ClassVar[Literal["tool_call_delta"]] = "tool_call_delta"
-    index: int
+    index: NonNegative
     id: str | None = None
     name: str | None = None
     arguments: str = msgspec.field(default_factory=str)
-    choice: int = 0
+    choice: NonNegative = 0
     extra: dict[str, Any] | None = None
 
 
@@ -181,8 +187,8 @@ class Usage(Event, frozen=True, kw_only=True, tag="usage"):
     """What one attempt at one step used; see `TokenUsage` for the counts."""
 
     type: ClassVar[Literal["usage"]] = "usage"
-    step: int = msgspec.field(default_factory=int)
-    attempt: int = msgspec.field(default_factory=lambda: 1)
+    step: NonNegative = msgspec.field(default_factory=int)
+    attempt: Positive = msgspec.field(default_factory=lambda: 1)
     input_tokens: int
     output_tokens: int
     total_tokens: int
@@ -251,11 +257,20 @@ LLMEvent: TypeAlias = Union[  # noqa: UP007 - a | of types would lose the name i
 TextLike: TypeAlias = TextDelta | ReasoningDelta | RefusalDelta
 Delta: TypeAlias = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[LLMEvent] = msgspec.json.Decoder(LLMEvent)
 
-encode_event = _encoder.encode
-"""An event's JSON, as bytes without a line break."""
+
+def encode_event(event: LLMEvent) -> bytes:
+    """An event's JSON, as bytes without a line break.
+
+    Raises:
+        MalformedEventError: A text has a lone surrogate, half of a character, which no UTF-8 can carry.
+    """
+    try:
+        return _encode(event)
+    except UnicodeEncodeError as exc:
+        raise MalformedEventError(f"Event {event.seq} has no JSON: its text has half a character ({exc})") from exc
 
 
 def decode_event(data: bytes | str) -> LLMEvent:
@@ -266,7 +281,7 @@ def decode_event(data: bytes | str) -> LLMEvent:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError) as exc:
         raise MalformedEventError(f"Not an event: {exc}") from exc
 
 
@@ -278,6 +293,8 @@ def event_schema() -> dict[str, Any]:
 def mergeable(earlier: LLMEvent, later: LLMEvent) -> bool:
     """Whether two neighbours may become one: deltas of one kind and one choice or tool, positions adjoining."""
     if type(earlier) is not type(later) or later.seq - later.span != earlier.seq:
+        return False
+    if earlier.stream_id != later.stream_id:
         return False
     match earlier, later:
         case ToolCallDelta(), ToolCallDelta():

@@ -39,7 +39,8 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one or more model calls, and what they cost.
 
     `cached_input_tokens` are part of `input_tokens`, `reasoning_tokens` of `output_tokens`. `cost_usd` is None
-    where unknown, never 0. `estimated` says that a count was made here because the endpoint reported none.
+    where unknown, never 0; `original_cost_usd` is what it would have cost without the cache, None where none of it
+    came from there. `estimated` says that a count was made here because the endpoint reported none.
     """
 
     input_tokens: int = 0
@@ -60,9 +61,18 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cost_usd=_sum_usd(self, other, self.cost_usd, other.cost_usd),
-            original_cost_usd=_sum_usd(self, other, self.original_cost_usd, other.original_cost_usd),
+            original_cost_usd=self._original_sum(other),
             estimated=self.estimated or other.estimated,
         )
+
+    def _original_sum(self, other: TokenUsage) -> float | None:
+        """What did not come from the cache would have cost what it did cost."""
+        if self.original_cost_usd is None and other.original_cost_usd is None:
+            return None
+        mine, others = (
+            part.cost_usd if part.original_cost_usd is None else part.original_cost_usd for part in (self, other)
+        )
+        return _sum_usd(self, other, mine, others)
 
 
 def _sum_usd(a: TokenUsage, b: TokenUsage, a_usd: float | None, b_usd: float | None) -> float | None:
@@ -74,12 +84,16 @@ def _sum_usd(a: TokenUsage, b: TokenUsage, a_usd: float | None, b_usd: float | N
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call the model asks for; `arguments` is the JSON text as the model wrote it, whole once the step ended."""
+    """One call the model asks for; `arguments` is the JSON text as the model wrote it, whole once the step ended.
+
+    `extra` is what the endpoint attached to the call and wants back with it; None where there was nothing.
+    """
 
     id: str
     name: str
     arguments: str
     index: int = 0
+    extra: dict[str, Any] | None = None
 
 
 class ToolOutput(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +140,9 @@ class LLMResult(msgspec.Struct, frozen=True, kw_only=True):
     """A stream's fold: what was said so far, or in all once `status` is an end.
 
     `text`, `reasoning`, `refusal` and `tool_calls` are those of the last step's first choice; `choices` lists
-    every choice where there are several, `steps` every step where there are several. `usage` is the sum over all
-    attempts and steps, None before the first `usage` event.
+    every choice where there are several, `steps` every step where there are several. `text` is empty where only
+    other choices than the first have said something so far. `usage` is the sum over all attempts and steps, None
+    before the first `usage` event.
     """
 
     stream_id: str

@@ -1,1 +1,1 @@
-"""Sinks: one transport a file. Each takes the events of one stream and carries them away."""
+"""Sinks for particular transports, one a module: each carries a stream's events to where its readers are."""

@@ -70,10 +70,12 @@ async def endpoint() -> AsyncIterator[ScriptedEndpoint]:
 
 
 async def test_serve_says_where_it_listens_and_who_answers(endpoint: ScriptedEndpoint) -> None:
-    async with serving("--base-url", endpoint.base_url, "--model", "some-model") as (_, url):
-        async with httpx2.AsyncClient(base_url=url) as http:
-            info = (await http.get("/v1/info")).json()
-            page = await http.get("/")
+    async with (
+        serving("--base-url", endpoint.base_url, "--model", "some-model") as (_, url),
+        httpx2.AsyncClient(base_url=url) as http,
+    ):
+        info = (await http.get("/v1/info")).json()
+        page = await http.get("/")
     assert (info["model"], info["source"]) == ("some-model", "endpoint")
     assert page.status_code == 200
 

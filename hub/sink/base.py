@@ -1,0 +1,53 @@
+"""What a sink promises, and what a source may offer to it."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from hub.events import EndStatus, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, ToolResult
+from hub.result import Failure
+
+__all__ = ("CLOSE_TIMEOUT", "Endable", "Sink", "carried_text")
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a sink which failed, or was broken off, gets to close."""
+
+
+class Sink(Protocol):
+    """Takes the events of one stream, in order, and carries them away.
+
+    `send` is awaited before the next `send` begins, so a slow sink holds its producer back; it raises when the
+    sink can't carry the event, and `ClosedError` after `aclose`. An event may be sent again after a cancelled
+    `send`: readers know a repeat by its `seq`. `aclose` flushes what is held, may be called twice, and is not called
+    while a `send` runs.
+    """
+
+    async def send(self, event: LLMEvent) -> None:
+        """Carry one event away."""
+        ...
+
+    async def aclose(self) -> None:
+        """Flush and release; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Endable(Protocol):
+    """A source of events that can say how its stream ends when it is left early."""
+
+    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
+        """The events still due, from the first one not yet handed out through `done`."""
+        ...
+
+
+def carried_text(event: LLMEvent) -> str:
+    """The text that an event carries, where that makes up its weight."""
+    match event:
+        case TextDelta() | ReasoningDelta() | RefusalDelta():
+            return event.text
+        case ToolCallDelta():
+            return event.arguments
+        case ToolResult():
+            return event.output
+        case _:
+            return ""
