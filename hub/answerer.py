@@ -72,9 +72,14 @@ async def open_answerer(
     """
     if _is_configured(settings, choice):
         return await _configured(stack, settings, choice)
-    gguf = Path(settings.llm.local_gguf) if settings.llm.local_gguf else None
-    if gguf is not None or local_model.is_available():
-        return await _local(stack, settings, gguf)
+    if settings.llm.local_gguf:
+        return await _local(stack, settings, Path(settings.llm.local_gguf))
+    if local_model.is_available():
+        try:
+            return await _local(stack, settings, None)
+        except ConfigurationError as exc:
+            # Nobody asked for this model: that it doesn't run here (an old CPU, say) must not stop the hub.
+            log.warning("the local model does not start: %s", exc)
     return await _scripted(stack, settings)
 
 

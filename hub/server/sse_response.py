@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
@@ -69,12 +70,8 @@ class SubscriptionResponse(Response):
     async def _by_edge(self, protocol: EdgeProtocol, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._opening(), "more_body": True})
-        await self._edge.serve(protocol, self._stream, self._position.index)
-        try:
-            async with asyncio.timeout(self._stuck_timeout):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            protocol.transport.abort()
+        index, timeout = self._position.index, self._stuck_timeout
+        protocol.go_on_with(partial(_serve_and_end, self._edge, protocol, self._stream, index, timeout))
 
     async def _by_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = EventSourceResponse(
@@ -92,3 +89,14 @@ class SubscriptionResponse(Response):
         async with aclosing(self._edge.read(self._stream, self._position.index)) as pieces:
             async for piece in pieces:
                 yield piece
+
+
+async def _serve_and_end(
+    edge: Edge, protocol: EdgeProtocol, stream: StreamLog, index: int, stuck_timeout: float, send: Send
+) -> None:
+    await edge.serve(protocol, stream, index)
+    try:
+        async with asyncio.timeout(stuck_timeout):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    except TimeoutError:
+        protocol.transport.abort()

@@ -32,7 +32,7 @@ QUESTION = [{"role": "user", "content": "Name three colours."}]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model() -> AsyncIterator[LocalModel]:
-    async with LocalModel(threads=2) as running:
+    async with LocalModel() as running:
         yield running
 
 
