@@ -18,6 +18,7 @@ export class Answer {
   #fresh;
 
   /**
+   * @param streamId Null until the hub has accepted the question; see `begin`.
    * @param askedAt When this reader asked, null for someone else's stream.
    * @param saved What `saved()` returned in an earlier page, or null.
    * @param fresh Whether this page asked just now.
@@ -28,6 +29,12 @@ export class Answer {
     this.timing = saved?.timing ?? newTiming(askedAt);
     this.interrupted = saved?.interrupted ?? false;
     this.#fresh = fresh;
+  }
+
+  /** The hub has accepted the question, under this id. */
+  begin(streamId) {
+    this.streamId = streamId;
+    this.folded = emptyAnswer(streamId);
   }
 
   /** `running`, `reconnecting`, `completed`, `cancelled`, `failed` or `interrupted`. */
@@ -91,7 +98,7 @@ export class Answer {
     this.phase = phase;
   }
 
-  /** The stream has ended and its `done` lay inside a snapshot: ask how it ended. */
+  /** The hub has nothing more, though no end was seen: ask how it ended. */
   async #finish(api) {
     const result = await api.state(this.streamId);
     const whole = this.folded.parts.length ? this.folded : fromResult(this.folded, result);

@@ -31,7 +31,7 @@ export class Api {
   }
 
   async info() {
-    return (await this.#send("v1/info")).json();
+    return this.#json("v1/info");
   }
 
   /** Whether the hub accepts `key`. */
@@ -42,17 +42,17 @@ export class Api {
 
   /** Begin a stream; resolves to its id. */
   async start(request) {
-    const response = await this.#send("v1/streams", {
+    const { stream_id } = await this.#json("v1/streams", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(request),
     });
-    return (await response.json()).stream_id;
+    return stream_id;
   }
 
   /** Where the stream stands, without its events. */
   async state(streamId) {
-    return (await this.#send(`v1/streams/${encodeURIComponent(streamId)}`)).json();
+    return this.#json(`v1/streams/${encodeURIComponent(streamId)}`);
   }
 
   async cancel(streamId) {
@@ -73,6 +73,16 @@ export class Api {
     });
   }
 
+  async #json(path, options) {
+    const response = await this.#send(path, options);
+    try {
+      return await response.json();
+    } catch {
+      // The head came and the body didn't.
+      throw unreachable();
+    }
+  }
+
   async #send(path, options = {}) {
     for (;;) {
       const key = this.#keys.get();
@@ -91,9 +101,13 @@ export class Api {
       return await fetch(new URL(path, document.baseURI), { ...options, headers, cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new ApiError({ status: 0, title: "Unreachable", detail: "The hub could not be reached." });
+      throw unreachable();
     }
   }
+}
+
+function unreachable() {
+  return new ApiError({ status: 0, title: "Unreachable", detail: "The hub could not be reached." });
 }
 
 async function problem(response) {

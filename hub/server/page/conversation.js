@@ -38,23 +38,22 @@ export class Conversation {
     document.addEventListener("visibilitychange", () => document.hidden && this.flush());
   }
 
-  /** `{prompt, askedAt, answer}` each, oldest first. */
+  /** `{prompt, answer}` each, oldest first. */
   get turns() {
     return this.#turns;
   }
 
-  /** A question and the stream that answers it. */
-  add(prompt, streamId, askedAt) {
+  /** One more turn, after what other tabs have added meanwhile. */
+  add(turn) {
     this.#load();
-    this.#turns = [...this.#turns, newTurn({ prompt, streamId, askedAt })];
+    this.#turns = [...this.#turns, turn];
     this.#saveTurns();
   }
 
-  /** Ask the last question afresh: its old answer goes. */
-  replaceLast(streamId, askedAt) {
-    const last = this.#turns.at(-1);
-    this.#drop(last.answer);
-    this.#turns = this.#turns.with(-1, newTurn({ prompt: last.prompt, streamId, askedAt }));
+  /** The last question was asked again: its old answer goes. */
+  replaceLast(turn) {
+    this.#drop(this.#turns.at(-1).answer);
+    this.#turns = this.#turns.with(-1, turn);
     this.#saveTurns();
   }
 
@@ -110,7 +109,6 @@ export class Conversation {
     }
     this.#turns = stored.map((turn) => ({
       prompt: turn.prompt,
-      askedAt: turn.askedAt,
       answer:
         answers.get(turn.streamId) ??
         new Answer(turn.streamId, { askedAt: turn.askedAt, saved: this.#storage.get(ANSWER + turn.streamId) }),
@@ -118,7 +116,11 @@ export class Conversation {
   }
 
   #saveTurns() {
-    const turns = this.#turns.map(({ prompt, askedAt, answer }) => ({ prompt, askedAt, streamId: answer.streamId }));
+    const turns = this.#turns.map(({ prompt, answer }) => ({
+      prompt,
+      streamId: answer.streamId,
+      askedAt: answer.timing.askedAt,
+    }));
     if (!this.#storage.set(TURNS, turns)) this.#onFull();
   }
 
@@ -133,10 +135,6 @@ export class Conversation {
     this.#unsaved.delete(answer);
     this.#storage.remove(ANSWER + answer.streamId);
   }
-}
-
-function newTurn({ prompt, streamId, askedAt }) {
-  return { prompt, askedAt, answer: new Answer(streamId, { askedAt, fresh: true }) };
 }
 
 /** Some endpoints insist that roles alternate, so a question whose answer failed joins the next one. */

@@ -6,6 +6,7 @@
  * (`text`), `tool_call` (`index`, `id`, `name`, `arguments`, `result`, `approval`) or `tool_result` of a call nobody saw.
  */
 
+const ENDS = new Set(["completed", "cancelled", "failed"]);
 const TEXT_KINDS = { text_delta: "text", reasoning_delta: "reasoning", refusal_delta: "refusal" };
 
 /** The answer before its first event. */
@@ -34,6 +35,11 @@ export function place(seq, event) {
   if (event.type === "snapshot") return "next";
   if (event.seq <= seq) return "repeat";
   return event.seq - (event.span ?? 1) === seq ? "next" : "gap";
+}
+
+/** Whether nothing follows this event: it is the `done`, or a snapshot that comprises it. */
+export function isLast(event) {
+  return event.type === "done" || (event.type === "snapshot" && ENDS.has(event.result.status));
 }
 
 /** The answer after one more event. Events must come in order; `place` says whether one does. */
@@ -87,7 +93,7 @@ function change(answer, event) {
       return { usages, usage: total(usages) };
     }
     case "snapshot":
-      return fromResult(answer, event.result);
+      return { ...fromResult(answer, event.result), status: isLast(event) ? event.result.status : "running" };
     case "error":
       return { error: pick(event, ["code", "message", "status", "retryable"]) };
     case "done":

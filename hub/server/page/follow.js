@@ -1,6 +1,6 @@
 /** Reads a stream to its end over as many connections as that takes, each event exactly once. */
 
-import { place } from "./fold.js";
+import { isLast, place } from "./fold.js";
 import { CutError, readFrames } from "./sse.js";
 
 const FIRST_RETRY_MS = 1000;
@@ -9,7 +9,7 @@ const MAX_RETRY_MS = 15_000;
 const SILENCE_MS = 45_000;
 
 /**
- * Follow a stream until its `done`.
+ * Follow a stream to its end.
  *
  * @param api An `Api`.
  * @param position Returns the `seq` of the last event the reader has, -1 for none.
@@ -41,7 +41,7 @@ export async function follow(api, streamId, { position, signal, onEvent, onPhase
         if (snapshot) break;
         failures = 0;
         onEvent(event, frame.data);
-        if (event.type === "done") return "done";
+        if (isLast(event)) return "done";
       }
     } catch (error) {
       if (signal.aborted) return "aborted";

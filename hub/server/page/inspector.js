@@ -9,6 +9,8 @@ import { nextFrame } from "./frames.js";
 const MAX_KEPT = 5000;
 /** Rows in the page. */
 const MAX_ROWS = 250;
+/** Ten times a second is live enough for rows, and leaves the frames to the answer. */
+const DRAW_INTERVAL_MS = 100;
 const NEAR_PX = 24;
 
 export class Inspector {
@@ -25,6 +27,7 @@ export class Inspector {
   #following = true;
   #replay = null;
   #readLog;
+  #timer = null;
   #draw = () => this.#drawNow();
 
   /**
@@ -69,11 +72,14 @@ export class Inspector {
   }
 
   #add(event, json) {
-    this.#entries.push({ event, json, at: Date.now(), number: this.#total });
+    this.#entries.push({ event, json, at: Date.now() });
     this.#total += 1;
     if (this.#entries.length > MAX_KEPT * 1.2) this.#entries = this.#entries.slice(-MAX_KEPT);
     this.#counts.set(event.type, (this.#counts.get(event.type) ?? 0) + 1);
-    nextFrame(this.#draw);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      nextFrame(this.#draw);
+    }, DRAW_INTERVAL_MS);
   }
 
   #reset() {
@@ -100,14 +106,17 @@ export class Inspector {
     await this.#readLog(this.#streamId, replay.signal, (event, json) => {
       if (this.#replay === replay) this.#add(event, json);
     });
+    // The hub no longer had it: then what arrives otherwise is shown.
+    if (this.#replay === replay && this.#total === 0) this.#replay = null;
     nextFrame(this.#draw);
   }
 
   #drawNow() {
     if (this.#panel.hidden) return;
-    const fresh = this.#entries.filter(
-      (entry) => entry.number >= this.#drawnUpTo && (!this.#chosen.size || this.#chosen.has(entry.event.type)),
-    );
+    const drawn = this.#entries.length - (this.#total - this.#drawnUpTo);
+    const fresh = this.#entries
+      .slice(Math.max(drawn, 0))
+      .filter(({ event }) => !this.#chosen.size || this.#chosen.has(event.type));
     this.#drawnUpTo = this.#total;
     const rows = fresh.slice(-MAX_ROWS).map((entry) => row(entry, this.#entries[0].at));
     this.#rows.push(...rows);

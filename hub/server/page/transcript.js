@@ -4,8 +4,10 @@ import { AnswerView } from "./answer-view.js";
 import { h } from "./dom.js";
 import { nextFrame } from "./frames.js";
 
-/** This close to the end, a reader follows it. */
+/** This far from the end, a reader has left it. */
 const NEAR_PX = 32;
+/** Positions are fractions of a pixel on some screens. */
+const AT_END_PX = 2;
 
 export class Transcript {
   #scroller;
@@ -20,9 +22,12 @@ export class Transcript {
     this.#list = list;
     this.#jump = jump;
     this.#onRetry = onRetry;
-    scroller.addEventListener("scroll", () => this.#follow(this.#distance() < NEAR_PX), { passive: true });
-    // A short turn of the wheel stays within the limit, and is meant all the same.
-    scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.#overflows() && this.#follow(false), { passive: true });
+    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    // A short turn of the wheel stays near the end, and is meant all the same.
+    const leave = (event) => event.deltaY < 0 && this.#overflows() && this.#follow(false);
+    scroller.addEventListener("wheel", leave, { passive: true });
+    // Opening a block of reasoning makes the page longer without a scroll.
+    list.addEventListener("toggle", () => this.#scrolled(), { capture: true });
     jump.addEventListener("click", () => {
       this.toLatest();
       scroller.focus({ preventScroll: true });
@@ -46,19 +51,10 @@ export class Transcript {
     this.#keepUp();
   }
 
-  /** The answer a turn was waiting for has begun; it takes the place of `waiting`. */
-  adopt(waiting, answer) {
-    const view = this.#turns.get(waiting);
-    if (!view) return;
-    this.#turns.delete(waiting);
-    this.#turns.set(answer, view);
-  }
-
   /** Draw this answer before the next paint. */
   touch(answer) {
     const view = this.#turns.get(answer);
     if (!view) return;
-    view.answer = answer;
     view.frame ??= () => {
       view.draw();
       this.#keepUp();
@@ -72,9 +68,14 @@ export class Transcript {
     this.#keepUp();
   }
 
+  #scrolled() {
+    const distance = this.#distance();
+    if (distance < AT_END_PX) this.#follow(true);
+    else if (distance > NEAR_PX) this.#follow(false);
+  }
+
   #add(prompt, answer) {
-    const view = new TurnView(prompt, this.#onRetry);
-    view.answer = answer;
+    const view = new TurnView(prompt, answer, this.#onRetry);
     view.draw();
     this.#turns.set(answer, view);
     this.#list.append(view.element);
@@ -82,7 +83,7 @@ export class Transcript {
 
   #keepUp() {
     if (this.#following) this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    else this.#follow(this.#distance() < 1);
+    else this.#follow(this.#distance() < AT_END_PX);
   }
 
   #follow(following) {
@@ -100,15 +101,15 @@ export class Transcript {
 }
 
 class TurnView {
-  answer = null;
   last = false;
   frame = null;
+  #prompt;
+  #answer;
   #answerView;
 
-  #prompt;
-
-  constructor(prompt, onRetry) {
+  constructor(prompt, answer, onRetry) {
     this.#prompt = prompt;
+    this.#answer = answer;
     this.#answerView = new AnswerView(onRetry);
     const question =
       prompt !== null &&
@@ -118,7 +119,7 @@ class TurnView {
 
   draw() {
     // Without its question an answer can be read again, but not asked for again.
-    const repeatable = this.last && (this.#prompt !== null || this.answer.refused !== null);
-    this.#answerView.draw(this.answer, { repeatable });
+    const repeatable = this.last && (this.#prompt !== null || this.#answer.refused !== null);
+    this.#answerView.draw(this.#answer, { repeatable });
   }
 }
