@@ -27,16 +27,24 @@ def paced(quick: bool) -> Iterator[Table]:
     title = f"{streams} streams at once, {tokens} tokens each, one each 30 ms"
     kinds = (("paced", "out of step"), ("step", "in step"))
     for kind, how in kinds[:1] if quick else kinds:
-        yield _compare(f"{title}, {how}", f"{kind}-{tokens}-30", streams=streams, tokens=tokens, rounds=rounds)
+        for loop in ("uvloop", "asyncio"):
+            yield _compare(
+                f"{title}, {how}, on {loop}",
+                f"{kind}-{tokens}-30",
+                streams=streams,
+                tokens=tokens,
+                rounds=rounds,
+                loop=loop,
+            )
 
 
-def _compare(title: str, model: str, *, streams: int, tokens: int, rounds: int) -> Table:
+def _compare(title: str, model: str, *, streams: int, tokens: int, rounds: int, loop: str = "asyncio") -> Table:
     rows = {name: Row(shown) for name, shown in installed().items()}
     with ExitStack() as stack:
         endpoint = stack.enter_context(Child("bench.endpoint"))
         endpoint.ask("prepare", tokens=tokens)
         base_url = endpoint.hello["base_url"]
-        readers = {name: stack.enter_context(Child("bench.contenders", name, base_url)) for name in rows}
+        readers = {name: stack.enter_context(Child("bench.contenders", name, base_url, loop)) for name in rows}
         for reader in readers.values():
             reader.ask("measure", model="burst-500", streams=2)
         for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""What the client benchmarks compare: `python -m bench.contenders NAME BASE_URL` is the process under measurement.
+"""What the client benchmarks compare: `python -m bench.contenders NAME BASE_URL LOOP` is the process under measurement.
 
 Every contender reads streams and gives the text it got, so that none is measured on work it didn't do. Only what is
 installed takes part; nothing is imported but the contender's own library.
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
+import uvloop
 
 from bench.children import Usage, obey
 from bench.endpoint import expected_text
@@ -210,11 +211,11 @@ async def agents_sdk(base_url: str) -> Read:
     return read
 
 
-def main(name: str, base_url: str) -> None:
+def main(name: str, base_url: str, loop: str) -> None:
     """Carry out measurements until the parent is gone."""
     makers = (hub, floor, sdk, sdk_aiohttp, litellm, langchain, pydantic_ai, agents_sdk)
     make: Callable[[str], Awaitable[Read]] = next(maker for maker in makers if maker.__name__ == name.replace("-", "_"))
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
         read: Read = runner.run(make(base_url))  # type: ignore[arg-type]
 
         async def measure(model: str, streams: int) -> dict[str, float]:

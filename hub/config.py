@@ -23,7 +23,7 @@ class OpenAISettings(BaseSettings):
     model_config = _CONFIG
 
     api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
-    base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
+    base_url: str | None = Field(None, repr=False, validation_alias="OPENAI_BASE_URL")  # may hold a password
 
 
 class EndpointSettings(BaseSettings):
@@ -31,7 +31,7 @@ class EndpointSettings(BaseSettings):
 
     model_config = _CONFIG
 
-    base_url: str | None = Field(None, validation_alias="LLM_BASE_URL")
+    base_url: str | None = Field(None, repr=False, validation_alias="LLM_BASE_URL")  # may hold a password
     api_key: SecretStr | None = Field(None, validation_alias="LLM_API_KEY")
     model: str | None = Field(None, validation_alias="LLM_MODEL")
     max_tokens: int | None = Field(None, ge=0, validation_alias="LLM_MAX_TOKENS")

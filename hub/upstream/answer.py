@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from hub.completion import closing_events
 from hub.errors import EndpointError, endpoint_error
@@ -13,10 +15,13 @@ from hub.models.tokens import BYTES_PER_TOKEN, estimate_input_tokens
 from hub.result import Failure, TokenUsage
 from hub.upstream.chat import ChatDecoder
 from hub.upstream.clocks import Clock, InterruptedByWatchdog, Timeouts, Watchdog
-from hub.upstream.endpoint import ChatRequest, Endpoint, OpenResponse
+from hub.upstream.endpoint import Endpoint, OpenResponse
+from hub.upstream.request import ChatRequest
 from hub.upstream.retry import RetryPolicy
 
 __all__ = ("ChatAnswer",)
+
+log = logging.getLogger(__name__)
 
 AFTER_FINISH_TIMEOUT = 5.0
 """Seconds to wait for the usage that follows the last finish reason."""
@@ -68,6 +73,7 @@ class ChatAnswer:
         self._decoder = self._new_decoder()
         self._was_answered = False
         self._at_end = False
+        self._is_finished = False
         self._failure: EndpointError | None = None
         self._stopped = False
         self._closed = False
@@ -84,14 +90,11 @@ class ChatAnswer:
                     while not self._at_end:
                         if events := await self._read(watchdog):
                             yield events
-                except InterruptedByWatchdog:
-                    pass
-                if (delay := self._delay_before_retry(watchdog)) is None:
-                    break
-                await self._release()
-                watchdog.expect_nothing()
-                try:
-                    await watchdog.guard(asyncio.sleep(delay))
+                    if (delay := self._delay_before_retry()) is None:
+                        break
+                    await self._release()
+                    watchdog.expect_nothing()
+                    await watchdog.guard(partial(asyncio.sleep, delay))
                 except InterruptedByWatchdog:
                     break
                 self._attempt += 1
@@ -115,9 +118,13 @@ class ChatAnswer:
         self._decoder = self._new_decoder()
         self._failure = None
         self._at_end = False
+        self._is_finished = False
         watchdog.expect_first_token()
+        connect_timeout = self._timeouts.connect_timeout
         try:
-            self._response = await watchdog.guard(self._endpoint.open_chat(self._request))
+            self._response = await watchdog.guard(
+                partial(self._endpoint.open_chat, self._request, connect_timeout=connect_timeout)
+            )
         except EndpointError as exc:
             self._failure = exc
             self._at_end = True
@@ -129,57 +136,68 @@ class ChatAnswer:
         assert self._response is not None
         decoder = self._decoder
         try:
-            data = await watchdog.guard(self._response.read())
-        except StopAsyncIteration:
-            events = decoder.finish()
-            decoder.check_whole(allows_missing_finish_reason=self._allows_missing_finish_reason)
-            self._at_end = True
+            data = await watchdog.guard(self._response.read)
+        except InterruptedByWatchdog:
+            raise
         except Exception as exc:
-            if isinstance(exc, InterruptedByWatchdog):
-                raise
-            self._at_end = True
             if not decoder.is_finished:
                 self._failure = self._endpoint.translate(exc)
-            return decoder.finish() if decoder.is_finished else []
-        else:
-            events = decoder.feed(data)
-            if decoder.ended or decoder.failure is not None:
                 self._at_end = True
-                if decoder.ended:
-                    events += decoder.finish()
-        if decoder.failure is not None:
+                return []
+            data = b""  # the answer is whole; how its connection ends is of no interest
+        events = decoder.feed(data) if data else decoder.finish()
+        if decoder.ended and data:
+            events += decoder.finish()
+        if not data or decoder.ended or decoder.failure is not None:
+            self._at_end = True
             self._failure = decoder.failure
-        if events:
-            watchdog.expect_content()
         if decoder.is_finished:
-            watchdog.expect_end(AFTER_FINISH_TIMEOUT)
+            if not self._is_finished:
+                self._is_finished = True
+                watchdog.expect_end(AFTER_FINISH_TIMEOUT)
+        elif events:
+            self._is_finished = False
+            watchdog.expect_content()
         return events
 
-    def _delay_before_retry(self, watchdog: Watchdog) -> float | None:
+    def _delay_before_retry(self) -> float | None:
         """Seconds before the next attempt; None where this one was the last."""
-        if self._failure is None or self._decoder.has_begun or watchdog.interruption is not None:
+        if self._failure is None or self._decoder.has_begun:
             return None
-        return self._retry.delay(self._failure, self._attempt, self._rand())
+        delay = self._retry.delay(self._failure, self._attempt, self._rand())
+        if delay is not None:
+            log.info(
+                "attempt %d of stream %s failed (%s), the next one comes in %.2f s",
+                self._attempt,
+                self._stream_id,
+                self._failure.code,
+                delay,
+            )
+        return delay
 
     def _close(self) -> list[LLMEvent]:
         """How the stream ended, as its last events."""
         interruption = self._watchdog.interruption if self._watchdog else None
-        if interruption is not None and not self._decoder.is_finished:
-            if interruption == "cancelled":
-                return self._end("cancelled", None)
+        events: list[LLMEvent] = []
+        if interruption is not None and self._decoder.is_finished:
+            events = self._decoder.finish()  # only usage was missing
+        elif interruption == "cancelled":
+            return self._end("cancelled", None)
+        elif interruption is not None:
             self._failure = self._timed_out(interruption)
         if self._failure is None:
-            return self._end("completed", None)
+            return events + self._end("completed", None)
         error = self._failure
-        return self._end(
-            "failed",
-            Failure(code=error.code, message=error.message, status=error.status, retryable=error.retryable),
+        message = self._endpoint.redact(error.message)
+        return events + self._end(
+            "failed", Failure(code=error.code, message=message, status=error.status, retryable=error.retryable)
         )
 
     def _end(self, status: EndStatus, failure: Failure | None) -> list[LLMEvent]:
         self._closed = True
         decoder = self._decoder
         opening = decoder.open()
+        is_whole = status == "completed"
         return opening + closing_events(
             stream_id=self._stream_id,
             first_seq=decoder.next_seq,
@@ -190,9 +208,9 @@ class ChatAnswer:
             meta=None,
             step=0,
             attempt=self._attempt,
-            finish_reason=decoder.finish_reason(),
-            finish_reasons=decoder.finish_reasons(),
-            raw_finish_reason=decoder.raw_finish_reason(),
+            finish_reason=decoder.finish_reasons.reason(is_whole=is_whole),
+            finish_reasons=decoder.finish_reasons.reasons(is_whole=is_whole),
+            raw_finish_reason=decoder.finish_reasons.raw(is_whole=is_whole),
         )
 
     def _usage(self) -> TokenUsage:
@@ -225,11 +243,9 @@ class ChatAnswer:
             return
         watchdog.expect_end(AFTER_DONE_TIMEOUT)
         try:
-            await watchdog.guard(self._response.read())
-        except (StopAsyncIteration, InterruptedByWatchdog):
-            pass
+            await watchdog.guard(self._response.read)
         except Exception as exc:
-            self._endpoint.translate(exc)  # the answer is whole; how its connection ends is of no interest
+            log.debug("after the answer its connection ended with %s", type(exc).__name__)
 
     async def _release(self) -> None:
         if self._response is not None:
@@ -245,4 +261,5 @@ class ChatAnswer:
             attempt=self._attempt,
             identifier=self._identifier,
             expected_choices=choices if isinstance(choices, int) else 1,
+            allows_missing_finish_reason=self._allows_missing_finish_reason,
         )

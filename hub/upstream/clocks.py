@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 __all__ = ("Clock", "InterruptedByWatchdog", "Interruption", "Timeouts", "Watchdog")
 
 T = TypeVar("T")
 
 INFINITY = float("inf")
+
+LATE = 0.1
+"""Seconds by which a timer fires late only where the event loop was held up; what came meanwhile is still unread."""
+
+GRACE = 0.05
+"""Seconds to read it."""
 
 Clock: TypeAlias = Literal["first_token_timeout", "stall_timeout", "total_timeout"]
 Interruption: TypeAlias = Clock | Literal["cancelled"]
@@ -83,23 +89,20 @@ class Watchdog:
         """What is awaited is our own: only the total clock counts."""
         self._clock_left = None
 
-    async def guard(self, awaitable: Awaitable[T]) -> T:
-        """Await it under the clocks. What it took is taken off them; time between two guards is not.
+    async def guard(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call and await it under the clocks. What it took is taken off them; time between two guards is not.
 
         Raises:
             InterruptedByWatchdog: A clock ran out, or the stream was stopped.
         """
+        if self.interruption is not None:
+            raise InterruptedByWatchdog
         task = asyncio.current_task(self._loop)
         assert task is not None
         cancelling = task.cancelling()
         began_at = self._arm(task)
         try:
-            return await awaitable
-        except asyncio.CancelledError:
-            # As asyncio.timeout does: take our own cancellation back, let one from outside go on.
-            if self._was_interrupted and task.uncancel() <= cancelling:
-                raise InterruptedByWatchdog from None
-            raise
+            return await call()
         finally:
             self._task = None
             waited = self._loop.time() - began_at
@@ -107,9 +110,11 @@ class Watchdog:
                 self._total_left = max(0.0, self._total_left - waited)
             if self._clock_left is not None:
                 self._clock_left = max(0.0, self._clock_left - waited)
+            if self._was_interrupted:
+                self._give_up(task, cancelling)
 
     def stop(self) -> None:
-        """Interrupt the await under way, or the next one, as `cancelled`."""
+        """Give up the await under way, or the next one, as `cancelled`."""
         if self.interruption is None:
             self.interruption = "cancelled"
             self._interrupt()
@@ -120,6 +125,14 @@ class Watchdog:
             self._timer.cancel()
             self._timer = None
 
+    def _give_up(self, task: asyncio.Task[Any], cancelling: int) -> NoReturn:
+        """Whatever the await ended with, it was interrupted; a cancellation from outside goes before."""
+        # As asyncio.timeout does: take our own cancellation back, let one from outside go on.
+        self._was_interrupted = False
+        if task.uncancel() > cancelling:
+            raise asyncio.CancelledError from None
+        raise InterruptedByWatchdog from None
+
     def _arm(self, task: asyncio.Task[Any]) -> float:
         self._task = task
         self._was_interrupted = False
@@ -129,9 +142,9 @@ class Watchdog:
             deadline, self._deadline_clock = now + self._clock_left, self._clock
         if self._total_left is not None and now + self._total_left <= deadline:
             deadline, self._deadline_clock = now + self._total_left, "total_timeout"
-        self._deadline = deadline if self.interruption is None else now
-        if self._deadline < self._timer_at:
-            self._set_timer(self._deadline)
+        self._deadline = deadline
+        if deadline < self._timer_at:
+            self._set_timer(deadline)
         return now
 
     def _set_timer(self, when: float) -> None:
@@ -141,16 +154,18 @@ class Watchdog:
         self._timer_at = when
 
     def _fire(self) -> None:
-        self._timer, self._timer_at = None, INFINITY
+        due_at, self._timer, self._timer_at = self._timer_at, None, INFINITY
         if self._task is None:
             return  # nothing is awaited; the next guard sets a timer again
+        now = self._loop.time()
         # A loop's clock may be coarser than the timer: what is due within a millisecond is due.
-        if self._loop.time() + 0.001 < self._deadline:
+        if now + 0.001 < self._deadline:
             self._set_timer(self._deadline)
-            return
-        if self.interruption is None:
-            self.interruption = self._deadline_clock
-        self._interrupt()
+        elif now - due_at > LATE:
+            self._set_timer(now + GRACE)
+        else:
+            self.interruption = self.interruption or self._deadline_clock
+            self._interrupt()
 
     def _interrupt(self) -> None:
         """Cancel the await under way, once: a second cancellation would pass for one from outside."""

@@ -24,14 +24,17 @@ __all__ = (
     "malformed",
     "not_a_stream",
     "retry_after",
+    "safe_text",
     "truncated",
     "was_dropped",
 )
 
 MAX_MESSAGE_CHARS = 500
+MAX_RAW_MESSAGE_CHARS = 20_000
 
 _KEY_LIKE = re.compile(r"\b(sk|pk|rk|key|hf|gsk|xai)[-_][A-Za-z0-9*_\-]{8,}|(?<=Bearer )\S+")
 _URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 _CODE_BY_STATUS: dict[int, ErrorCode] = {
     401: "unauthorized",
@@ -80,27 +83,13 @@ def from_exception(exc: Exception, *, url: str) -> EndpointError:
     """
     if isinstance(exc, EndpointError):
         return exc
-    if isinstance(exc, openai.APIStatusError):
-        return _from_status(exc)
+    if (answer := _error_answer(exc)) is not None:
+        return _from_status(answer)
     chain = tuple(_causes(exc))
-    if (code := _timeout_code(chain)) is not None:
-        words = "no connection within the connect time-out" if code == "connect_timeout" else "no answer in time"
-        return endpoint_error(f"The endpoint at {url} gave {words}.", code=code, retryable=True)
-    if any(isinstance(cause, _CONNECTION_ERRORS) for cause in chain):
-        return endpoint_error(
-            f"The endpoint at {url} can't be reached or closed the connection{_reason(chain)}.",
-            code="connection_failed",
-            retryable=True,
-        )
-    if any(isinstance(cause, httpx2.DecodingError | openai.APIResponseValidationError) for cause in chain):
-        return malformed("the body can't be decoded")
-    if any(isinstance(cause, httpx2.InvalidURL | httpx2.UnsupportedProtocol | aiohttp.InvalidURL) for cause in chain):
-        return endpoint_error(f"{url} is no usable endpoint address.", code="invalid_request")
-    if isinstance(exc, TypeError | ValueError | openai.OpenAIError):
-        return endpoint_error(f"The request can't be sent: {_safe(str(exc))}", code="invalid_request")
-    return endpoint_error(
-        f"The call to {url} failed with {type(exc).__name__}.", code="connection_failed", retryable=True
+    code, retryable = next(
+        (code, retryable) for kind, code, retryable in _EXCEPTIONS if any(isinstance(cause, kind) for cause in chain)
     )
+    return endpoint_error(_sentence(code, exc, chain, url), code=code, retryable=retryable)
 
 
 def was_dropped(error: EndpointError) -> bool:
@@ -127,7 +116,9 @@ def from_payload(payload: Any, *, status: int | None = None, retry_after: float 
     Shapes seen: `{"error": {"message", "type", "param", "code"}}`, `{"error": "text"}`, `{"object": "error",
     "message", "code"}`, `{"detail": …}`, `{"message": …}`, plain text.
     """
-    error = payload.get("error", payload) if isinstance(payload, Mapping) else payload
+    if isinstance(payload, list) and len(payload) == 1:  # Gemini
+        payload = payload[0]
+    error = payload.get("error") or payload if isinstance(payload, Mapping) else payload
     words: list[str] = []
     message = ""
     if isinstance(error, Mapping):
@@ -147,7 +138,7 @@ def from_payload(payload: Any, *, status: int | None = None, retry_after: float 
         status = next((_STATUS_BY_WORD[word] for word in words if word in _STATUS_BY_WORD), None)
     code, retryable = _classify(status, words)
     return endpoint_error(
-        _safe(message) or _plain_words(status),
+        safe_text(message) or _plain_words(status),
         code=code,
         status=status,
         retryable=retryable,
@@ -178,69 +169,96 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
         value = headers.get("retry-after")
         if value is None:
             return None
-        if value.strip().replace(".", "", 1).isdigit():
+        if value.strip().replace(".", "", 1).isdecimal():
             return float(value)
         instant = parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, instant - (time.time() if now is None else now))
 
 
-_CONNECTION_ERRORS: tuple[type[Exception], ...] = (
-    openai.APIConnectionError,
-    httpx2.TransportError,
-    httpx2.StreamError,
-    httpx2.TooManyRedirects,
-    aiohttp.ClientError,
-    OSError,
-    EOFError,
+_EXCEPTIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ErrorCode, bool], ...] = (
+    (aiohttp.ConnectionTimeoutError, "connect_timeout", True),
+    (aiohttp.ServerTimeoutError, "first_token_timeout", True),
+    ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), "invalid_request", False),
+    (aiohttp.TooManyRedirects, "endpoint_error", False),
+    (aiohttp.ClientError, "connection_failed", True),
+    ((httpx2.ConnectTimeout, httpx2.PoolTimeout), "connect_timeout", True),
+    ((httpx2.TimeoutException, openai.APITimeoutError), "first_token_timeout", True),
+    ((httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError), "invalid_request", False),
+    (httpx2.TooManyRedirects, "endpoint_error", False),
+    ((httpx2.DecodingError, openai.APIResponseValidationError), "malformed", False),
+    ((httpx2.HTTPError, httpx2.StreamError, openai.APIConnectionError, OSError, EOFError), "connection_failed", True),
+    ((TypeError, ValueError, openai.OpenAIError), "invalid_request", False),
+    (RuntimeError, "connection_failed", False),  # a client that was closed, or belongs to another event loop
+    (Exception, "connection_failed", True),
 )
-"""Later than the time-outs: with aiohttp a lost connection arrives as a `ConnectTimeout` of httpx2."""
+"""Code, and whether it may help to try again. The first row that fits the exception or one of its causes decides.
+
+aiohttp's own rows come first: the SDK's adapter for it names every lost connection a `ConnectTimeout`.
+"""
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
+    # Not by `__context__`: that leads on to whatever the caller was handling when it called us.
     cause: BaseException | None = exc
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    while cause is not None:
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__
 
 
-def _timeout_code(chain: tuple[BaseException, ...]) -> ErrorCode | None:
-    raw = [cause for cause in chain if isinstance(cause, aiohttp.ClientError)]
-    if raw:
-        # aiohttp knows; the names its adapter gives them do not: any lost connection becomes a ConnectTimeout.
-        if any(isinstance(cause, aiohttp.ConnectionTimeoutError) for cause in raw):
-            return "connect_timeout"
-        if any(isinstance(cause, aiohttp.ServerTimeoutError) for cause in raw):
-            return "first_token_timeout"
+def _error_answer(exc: Exception) -> openai.APIStatusError | httpx2.HTTPStatusError | None:
+    """The error status that the endpoint answered with, also where its body then broke off or can't be decoded."""
+    if isinstance(exc, openai.APIStatusError):
+        return exc
+    try:
+        request = exc.request if isinstance(exc, httpx2.RequestError) else None
+    except RuntimeError:  # it belongs to none
         return None
-    if any(isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout) for cause in chain):
-        return "connect_timeout"
-    if any(isinstance(cause, httpx2.TimeoutException | openai.APITimeoutError) for cause in chain):
-        return "first_token_timeout"
+    context = exc.__context__
+    while request is not None and context is not None:
+        if isinstance(context, httpx2.HTTPStatusError) and context.request is request:
+            return context
+        context = context.__context__
     return None
+
+
+def _sentence(code: ErrorCode, exc: Exception, chain: tuple[BaseException, ...], url: str) -> str:
+    match code:
+        case "connect_timeout":
+            return f"The endpoint at {url} gave no connection within the connect time-out."
+        case "first_token_timeout":
+            return f"The endpoint at {url} gave no answer in time."
+        case "invalid_request":
+            return f"The request can't be sent to {url}: {safe_text(str(exc)) or type(exc).__name__}"
+        case "endpoint_error":
+            return f"The endpoint at {url} redirects without end."
+        case "malformed":
+            return "The endpoint sent something unreadable: the body can't be decoded."
+        case _:
+            return f"The endpoint at {url} can't be reached or closed the connection{_reason(chain)}."
 
 
 def _reason(chain: tuple[BaseException, ...]) -> str:
     for cause in chain:
-        if isinstance(cause, aiohttp.ClientConnectorDNSError):
-            return " (its host name doesn't resolve)"
-        if isinstance(cause, ConnectionRefusedError):
-            return " (connection refused)"
-        if isinstance(cause, aiohttp.ClientSSLError | httpx2.ProxyError):
-            return f" ({type(cause).__name__})"
-    return ""
+        match cause:
+            case aiohttp.ClientConnectorDNSError():
+                return " (its host name doesn't resolve)"
+            case ConnectionRefusedError():
+                return " (connection refused)"
+            case aiohttp.ClientSSLError() | httpx2.ProxyError():
+                return f" ({type(cause).__name__})"
+    # Not one that is known for a lost connection: its name may help.
+    return "" if isinstance(chain[0], httpx2.HTTPError | openai.OpenAIError) else f" ({type(chain[0]).__name__})"
 
 
-def _from_status(exc: openai.APIStatusError) -> EndpointError:
-    body = exc.body
-    if body is None:
-        text = exc.response.text if exc.response.is_closed else ""
-        body = text if text and not text.lstrip().startswith("<") else None
-    # The SDK takes the object under "error" out of the body by itself.
-    return from_payload(body, status=exc.status_code, retry_after=retry_after(exc.response.headers))
+def _from_status(exc: openai.APIStatusError | httpx2.HTTPStatusError) -> EndpointError:
+    response = exc.response
+    # The SDK has the JSON decoded, and takes the object under "error" out of it by itself.
+    body = exc.body if isinstance(exc, openai.APIStatusError) else None
+    if isinstance(body, str) and body.lstrip().startswith("<"):
+        body = None
+    return from_payload(body, status=response.status_code, retry_after=retry_after(response.headers))
 
 
 def _classify(status: int | None, words: list[str]) -> tuple[ErrorCode, bool]:
@@ -254,33 +272,35 @@ def _classify(status: int | None, words: list[str]) -> tuple[ErrorCode, bool]:
         return _CODE_BY_STATUS[status], status in _RETRYABLE_STATUSES
     if 400 <= status < 500:
         return "invalid_request", False
-    return "endpoint_error", True
+    # Below 400 stand redirects that lead nowhere: they would again.
+    return "endpoint_error", status >= 500
 
 
 def _status_number(value: Any) -> int | None:
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and len(value) == 3 and value.isdecimal():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
+    if isinstance(value, int) and 400 <= value <= 599:
         return value
     return None
 
 
-def _safe(message: str) -> str:
+def safe_text(message: str) -> str:
     """A message fit to be shown: one paragraph, no traceback, no key, no password, bounded."""
     lines = []
-    for line in message.strip().splitlines():
+    for line in message[:MAX_RAW_MESSAGE_CHARS].strip().splitlines():
         if not line.strip() or line.lstrip().startswith(('File "', "Traceback ")):
             break
         lines.append(line.strip())
-    text = _URL_USERINFO.sub("", _KEY_LIKE.sub("***", " ".join(lines)))
+    text = _CONTROL.sub(" ", " ".join(lines)).encode("utf-8", "replace").decode()
+    text = _URL_USERINFO.sub("", _KEY_LIKE.sub("***", text))
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
 def _json(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
-    except (TypeError, msgspec.MsgspecError):
-        return str(value)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        return ""
 
 
 def _plain_words(status: int | None) -> str:

@@ -6,6 +6,7 @@ import openai
 from openai import AsyncOpenAI
 
 from hub.upstream import failures
+from hub.upstream.endpoint import safe_url
 
 __all__ = ("list_models",)
 
@@ -24,4 +25,4 @@ async def list_models(sdk: AsyncOpenAI, *, timeout: float = 5.0) -> list[str]:
         page = await sdk.models.list(timeout=openai.Timeout(timeout))
         return [model.id for model in page.data or ()]
     except Exception as exc:
-        raise failures.from_exception(exc, url=str(sdk.base_url)) from exc
+        raise failures.from_exception(exc, url=safe_url(str(sdk.base_url))) from exc

@@ -50,7 +50,7 @@ class SSEDecoder:
         """
         if not self._begun:
             data = self._begin(data)
-        if self._after_cr or b"\r" in data:
+        if data and (self._after_cr or b"\r" in data):
             data = self._unify_line_ends(data)
         if self._in_comment:
             data = self._skip_comment(data)
@@ -65,7 +65,7 @@ class SSEDecoder:
             data = b"".join(parts)
         blocks = data.split(b"\n\n")
         rest = blocks.pop()
-        self._parts, self._held_bytes = [], 0
+        self._parts, self._held_bytes, self._compact_at = [], 0, MAX_COMMENT_BYTES
         if rest:
             self._hold(rest)
         frames = []
@@ -125,8 +125,8 @@ class SSEDecoder:
         if end < 0:
             return b""
         self._in_comment = False
-        # The line end stays, so that a blank line after the comment still ends the frame before it.
-        return data[end + 1 :] if not self._parts else data[end:]
+        # What is held ends with a line end, so a blank line after the comment still ends the frame before it.
+        return data[end + 1 :]
 
 
 def _parse(block: bytes) -> Frame | None:

@@ -11,9 +11,19 @@ from typing import Any
 
 import msgspec
 
-__all__ = ("ToolCallAssembler", "ToolCallPart")
+__all__ = ("MalformedCallError", "ToolCallAssembler", "ToolCallPart")
+
+MAX_NAMELESS_CHARS = 1_000_000
+"""Arguments held back for a name that never comes, at most; then the call is told without one."""
+
+MAX_DEPTH = 100
+"""Of values that go on as JSON: what is nested deeper could be read here and fail whoever writes it again."""
 
 _KNOWN_KEYS = frozenset(("index", "id", "type", "function"))
+
+
+class MalformedCallError(ValueError):
+    """A part of a call that no one could pass on."""
 
 
 class ToolCallPart(msgspec.Struct, frozen=True):
@@ -27,13 +37,14 @@ class ToolCallPart(msgspec.Struct, frozen=True):
 
 
 class _Call:
-    __slots__ = ("announced", "arguments", "extra", "id", "index", "name")
+    __slots__ = ("announced", "arguments", "chars", "extra", "id", "index", "name")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self.chars = 0
         self.extra: dict[str, Any] = {}
         self.announced = False
 
@@ -60,6 +71,9 @@ class ToolCallAssembler:
 
         Returns:
             What to tell of it now; None while the call's name hasn't come.
+
+        Raises:
+            MalformedCallError: It holds something nested beyond reason.
         """
         function = entry.get("function")
         if not isinstance(function, Mapping):
@@ -74,10 +88,13 @@ class ToolCallAssembler:
             self._by_id[call_id] = call
         call.name = call.name or name
         call.arguments.append(arguments)
+        call.chars += len(arguments)
         extra = {key: value for key, value in entry.items() if key not in _KNOWN_KEYS and value is not None}
+        if extra:
+            _check_depth(extra)
         if not call.announced:
             call.extra.update(extra)
-            return self._announce(call) if call.name else None
+            return self._announce(call) if call.name or call.chars > MAX_NAMELESS_CHARS else None
         if not arguments and not extra:
             return None
         return ToolCallPart(call.index, None, None, arguments, extra or None)
@@ -116,7 +133,7 @@ class ToolCallAssembler:
 
 def _begins_anew(call: _Call, arguments: str) -> bool:
     """Whether arguments that follow a repeated name are those of another call: the first one's are whole already."""
-    if not arguments.lstrip().startswith("{"):
+    if not arguments.lstrip().startswith("{") or not (call.arguments and call.arguments[-1].rstrip().endswith("}")):
         return False
     try:
         msgspec.json.decode("".join(call.arguments))
@@ -136,4 +153,17 @@ def _arguments(value: Any) -> str:
         case None:
             return ""
         case _:
+            _check_depth(value)
             return msgspec.json.encode(value).decode()
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise MalformedCallError(f"nested more than {MAX_DEPTH} levels deep")
+    match value:
+        case Mapping():
+            for item in value.values():
+                _check_depth(item, depth + 1)
+        case list():
+            for item in value:
+                _check_depth(item, depth + 1)

@@ -29,7 +29,6 @@ def parse_chat_usage(usage: Any) -> TokenUsage | None:
     reasoning = _count(_detail(usage, "completion_tokens_details", "reasoning_tokens"))
     if reasoning is None:
         reasoning = _count(usage.get("reasoning_tokens"))
-    cost = usage.get("cost")
     return TokenUsage(
         input_tokens=prompt,
         output_tokens=completion,
@@ -37,7 +36,7 @@ def parse_chat_usage(usage: Any) -> TokenUsage | None:
         cached_input_tokens=min(cached or 0, prompt),
         # Baseten reports more reasoning tokens than output tokens.
         reasoning_tokens=min(reasoning or 0, completion),
-        cost_usd=float(cost) if isinstance(cost, int | float) and 0 <= cost < MAX_COUNT else None,
+        cost_usd=_usd(usage.get("cost")),
     )
 
 
@@ -45,6 +44,12 @@ def _count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_COUNT:
         return None
     return int(value)
+
+
+def _usd(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_COUNT:
+        return None
+    return float(value)
 
 
 def _detail(usage: Mapping[str, Any], key: str, name: str) -> Any:

@@ -1,0 +1,95 @@
+"""Where an endpoint is and by what key it opens, from arguments and settings."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from hub.config import Settings
+from hub.errors import ConfigurationError, MissingKeyError
+
+__all__ = ("NO_KEY", "Address", "find_address")
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+NO_KEY = "EMPTY"
+"""What is sent to a server that asks for no key: the SDK wants one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An endpoint's base URL, which may be shown, and what opens it, which may not."""
+
+    url: str
+    api_key: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def find_address(settings: Settings, base_url: str | None = None, api_key: str | None = None) -> Address:
+    """The endpoint to ask: what is given wins over the environment.
+
+    A key found in the environment goes only to the endpoint it belongs to. User and password in the URL become a
+    header: in a URL they would end up in logs.
+
+    Raises:
+        MissingKeyError: The endpoint needs a key and none is known.
+        ConfigurationError: The URL or the key makes no sense.
+    """
+    url, found, variable = _choose(settings, base_url)
+    parts = _split(url)
+    host = parts.hostname or ""
+    headers = _basic_auth(parts)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    if api_key is not None:
+        if not api_key.strip():
+            raise ConfigurationError("api_key is empty; pass 'EMPTY' for a server that asks for none.")
+        return Address(bare, api_key.strip(), headers)
+    if found is not None:
+        return Address(bare, found.get_secret_value().strip(), headers)
+    if headers or _is_this_machine(host):
+        return Address(bare, NO_KEY, headers)
+    raise MissingKeyError(f"{parts.scheme}://{host}", variable)
+
+
+def _choose(settings: Settings, base_url: str | None) -> tuple[str, SecretStr | None, str]:
+    """The URL, the key the environment has for it, and the variable such a key belongs in."""
+    openai_url, llm_url = settings.openai.base_url, settings.llm.base_url
+    url = base_url if base_url is not None else openai_url or llm_url or DEFAULT_BASE_URL
+    if llm_url is not None and _same(url, llm_url) and not (openai_url is not None and _same(url, openai_url)):
+        return url, settings.llm.api_key, "LLM_API_KEY"
+    return url, settings.openai.api_key, "OPENAI_API_KEY"
+
+
+def _same(url: str, other: str) -> bool:
+    return url.rstrip("/") == other.rstrip("/")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        # The URL itself is not shown: what stands in it may be a password.
+        raise ConfigurationError("The base URL is no URL; it should be of the form https://host/v1.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigurationError("The base URL is not of the form https://host/v1.")
+    return parts
+
+
+def _basic_auth(parts: SplitResult) -> dict[str, str]:
+    if parts.username is None:
+        return {}
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,86 @@
+"""The events of one answer as its reader holds them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Self
+
+from hub.events import EndStatus, LLMEvent
+from hub.result import Failure
+from hub.upstream.answer import ChatAnswer
+
+__all__ = ("EventStream",)
+
+
+class EventStream:
+    """The events of one answer, to be read once: by `async for`, or as an async context manager and by `async for`.
+
+    Left early, the connection to the endpoint closes: at the end of the `async with` block, at `aclose()`, or when
+    the iteration is dropped (`async for event in client.stream(…): break`). `stop()` instead ends the stream in
+    order: what is being awaited is given up, and `usage` and `done` with status `cancelled` come out.
+
+    Attributes:
+        stream_id: The id that every event bears.
+    """
+
+    def __init__(self, answer: ChatAnswer, stream_id: str) -> None:
+        self.stream_id = stream_id
+        self._answer = answer
+        self._unread = _Unread()
+        # The generators must not refer to this object: a cycle would keep a dropped stream's connection open.
+        self._batches = answer.batches()
+        self._events = _events(self._batches, self._unread)
+
+    def __aiter__(self) -> AsyncGenerator[LLMEvent, None]:
+        """The events, from where an earlier iteration left off."""
+        return self._events
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection to the endpoint; no further event comes. A second call does nothing.
+
+        While another task reads the stream, use `stop()`.
+        """
+        await self._events.aclose()
+        await self._batches.aclose()
+
+    def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
+        """The events in lists of what arrived together, for a reader that stores or sends them together.
+
+        Read either this or the stream itself, not both.
+        """
+        return self._batches
+
+    def stop(self) -> None:
+        """End the stream as `cancelled`, from anywhere in the event loop; does nothing after its end."""
+        self._answer.stop()
+
+    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
+        """The events not yet handed out, through `done`, for a reader that was cancelled and tells others the end."""
+        return [*self._unread.take(), *self._answer.ending(status, failure)]
+
+
+class _Unread:
+    """The events of a batch that its reader has not taken yet."""
+
+    __slots__ = ("events",)
+
+    def __init__(self) -> None:
+        self.events: Iterator[LLMEvent] = iter(())
+
+    def take(self) -> list[LLMEvent]:
+        return list(self.events)
+
+
+async def _events(batches: AsyncGenerator[list[LLMEvent], None], unread: _Unread) -> AsyncGenerator[LLMEvent, None]:
+    async with aclosing(batches):
+        async for batch in batches:
+            unread.events = events = iter(batch)
+            for event in events:
+                yield event
