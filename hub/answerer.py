@@ -7,7 +7,7 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from hub import local_model
@@ -15,9 +15,8 @@ from hub.client import OpenAIClient
 from hub.config import Settings
 from hub.errors import ConfigurationError, EndpointError
 from hub.testing import EchoHandler, ScriptedEndpoint
-from hub.upstream.models import list_models
 
-__all__ = ("Answering", "EndpointChoice", "open_answerer")
+__all__ = ("Answering", "EndpointChoice", "default_model", "open_answerer")
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +61,11 @@ class EndpointChoice:
     api_key_env: str | None = None
 
 
+def default_model(base_url: str) -> str | None:
+    """What answers at this endpoint where no model is named: known for OpenAI's own alone."""
+    return OPENAI_MODEL if (urlsplit(base_url).hostname or "").endswith("openai.com") else None
+
+
 async def open_answerer(
     stack: AsyncExitStack, settings: Settings, choice: EndpointChoice
 ) -> tuple[OpenAIClient, Answering]:
@@ -97,23 +101,20 @@ async def _configured(
             raise ConfigurationError(
                 f"The environment variable {choice.api_key_env}, which should hold the key, is empty."
             )
+    options: dict[str, Any] = {"base_url": choice.base_url, "api_key": api_key, "settings": settings}
     model = choice.model or settings.llm.model
-    probe = OpenAIClient(model or OPENAI_MODEL, base_url=choice.base_url, api_key=api_key, settings=settings)
-    host = urlsplit(probe.base_url).hostname or ""
-    if model is None and not host.endswith("openai.com"):
-        async with probe:
-            model = await _first_model(probe)
-    client = await stack.enter_async_context(
-        OpenAIClient(model or OPENAI_MODEL, base_url=choice.base_url, api_key=api_key, settings=settings)
-    )
-    await probe.aclose()
+    if model is None:
+        async with OpenAIClient("unnamed", **options) as probe:
+            model = default_model(probe.base_url) or await _first_model(probe)
+    client = await stack.enter_async_context(OpenAIClient(model, **options))
+    host = urlsplit(client.base_url).hostname
     models = settings.hub.model_list() or None
     return client, Answering(client.model, models, "endpoint", f"{client.model} at {host} answers.")
 
 
 async def _first_model(client: OpenAIClient) -> str:
     try:
-        models = await list_models(client.client)
+        models = await client.list_models()
     except EndpointError as exc:
         raise ConfigurationError(
             f"No model is named, and the endpoint can't be asked for its models: {exc} Set LLM_MODEL, or pass --model."

@@ -123,6 +123,17 @@ class OpenAIClient:
         """The endpoint's address, without user and password."""
         return self._endpoint.url
 
+    async def list_models(self, *, timeout: float = 5.0) -> list[str]:
+        """The names of the models that the endpoint says it has, in its order.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            EndpointError: It can't be reached, or doesn't say.
+        """
+        return await self._endpoint.list_models(timeout=timeout)
+
     async def __aenter__(self) -> Self:
         return self
 

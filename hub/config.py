@@ -55,6 +55,7 @@ class HubSettings(BaseSettings):
     api_keys: SecretStr | None = Field(None, validation_alias="HUB_API_KEYS")
     insecure: bool = Field(False, validation_alias="HUB_INSECURE")
     models: str | None = Field(None, validation_alias="HUB_MODELS")
+    cors_origins: str | None = Field(None, validation_alias="HUB_CORS_ORIGINS")
     max_body_bytes: int = Field(10_000_000, ge=1_000, validation_alias="HUB_MAX_BODY_BYTES")
     max_streams: int = Field(1_000, ge=1, validation_alias="HUB_MAX_STREAMS")
     max_subscribers: int = Field(20_000, ge=1, validation_alias="HUB_MAX_SUBSCRIBERS")
@@ -67,6 +68,10 @@ class HubSettings(BaseSettings):
     def key_list(self) -> tuple[str, ...]:
         """The bearer keys that open the hub; empty where it stands open."""
         return _comma_separated(self.api_keys.get_secret_value()) if self.api_keys else ()
+
+    def origin_list(self) -> tuple[str, ...]:
+        """The origins whose pages may read the API; empty where only the hub's own page may."""
+        return _comma_separated(self.cors_origins) if self.cors_origins else ()
 
     def model_list(self) -> tuple[str, ...]:
         """The models a request may name; empty where any may."""

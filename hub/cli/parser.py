@@ -112,8 +112,8 @@ def _add_hub_options(parser: argparse.ArgumentParser) -> None:
     """Which running hub to talk to."""
     parser.add_argument(
         "--url",
-        default=os.environ.get("HUB_URL", "http://127.0.0.1:8080"),
-        help="the hub's address (HUB_URL; default http://127.0.0.1:8080)",
+        default=os.environ.get("HUB_URL", f"http://127.0.0.1:{os.environ.get('HUB_PORT', '8080')}"),
+        help="the hub's address (HUB_URL; default http://127.0.0.1:8080, or HUB_PORT there)",
     )
     parser.add_argument(
         "--key-env",
@@ -125,7 +125,7 @@ def _add_hub_options(parser: argparse.ArgumentParser) -> None:
 
 def _port(text: str) -> int:
     """A TCP port."""
-    port = int(text)
+    port = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return port

@@ -6,10 +6,11 @@ import argparse
 import asyncio
 import os
 import sys
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from hub.errors import HubError
+from hub.errors import HubError, InvalidRequestError
 from hub.events import Done, Error, LLMEvent, RefusalDelta, Snapshot, TextDelta, decode_event, encode_event
 from hub.upstream.sse import SSEDecoder
 
@@ -30,7 +31,12 @@ class _Tail:
     """A reader of one stream over HTTP that knows its position."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._url = f"{options.url.rstrip('/')}/v1/streams/{options.stream_id}/events"
+        self._hub = options.url.rstrip("/")
+        if urlsplit(self._hub).scheme not in ("http", "https"):
+            raise InvalidRequestError(f"The hub's address should be of the form http://host:port; it is {self._hub!r}.")
+        self._stream_url = f"{self._hub}/v1/streams/{quote(options.stream_id, safe='')}"
+        self._key_env = options.key_env
+        self._was_connected = False
         self._as_json = options.json
         self._after = options.after
         self._status: str | None = None
@@ -46,7 +52,11 @@ class _Tail:
                 try:
                     await self._read_once(client)
                 except httpx2.TransportError as exc:
-                    print(f"hub: connection lost ({type(exc).__name__}), trying again in {delay:g} s", file=sys.stderr)
+                    if not self._was_connected:
+                        raise HubError(
+                            f"No hub answers at {self._hub}: is `hub serve` running? Name another with --url."
+                        ) from exc
+                    print(f"hub: the connection to {self._hub} is lost, next try in {delay:g} s", file=sys.stderr)
                 if self._status is None:
                     delay = RECONNECT_DELAY if self._after > before else delay
                     await asyncio.sleep(delay)
@@ -55,15 +65,17 @@ class _Tail:
 
     async def _read_once(self, client: httpx2.AsyncClient) -> None:
         headers = {"Last-Event-ID": str(self._after)} if self._after >= 0 else {}
-        async with client.stream("GET", self._url, headers=headers) as response:
-            if response.status_code == 204:
-                self._status = "completed"
+        async with client.stream("GET", f"{self._stream_url}/events", headers=headers) as response:
+            self._was_connected = True
+            if response.status_code == 204:  # it has ended before; only how is left to tell
+                self._status = (await client.get(self._stream_url)).json()["status"]
                 return
             if response.status_code in (502, 503, 504):
                 return
             if response.status_code != 200:
-                body = await response.aread()
-                raise HubError(_detail(response, body))
+                await response.aread()
+                hint = f" Set {self._key_env} to the hub's key." if response.status_code == 401 else ""
+                raise HubError(_detail(response) + hint)
             decoder = SSEDecoder()
             async for data in response.aiter_bytes():
                 for frame in decoder.feed(data):
@@ -88,7 +100,7 @@ class _Tail:
                     print(flush=True)
 
 
-def _detail(response: httpx2.Response, body: bytes) -> str:
+def _detail(response: httpx2.Response) -> str:
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):

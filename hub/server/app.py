@@ -6,6 +6,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
@@ -46,6 +47,17 @@ def create_app(hub: Hub, edge: Edge, settings: HubSettings, answering: Answering
         answering: Who answers.
     """
     middleware = []
+    if origins := settings.origin_list():
+        # Outermost: a browser asks for leave without a key.
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+                expose_headers=["Location", "Retry-After"],
+            )
+        )
     if keys := settings.key_list():
         middleware.append(Middleware(BearerAuth, keys=keys))
     elif not settings.insecure:

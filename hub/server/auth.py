@@ -29,7 +29,9 @@ class BearerAuth:
             return
         response = problem(
             401,
-            "This hub asks for a key: send it as 'Authorization: Bearer KEY'.",
+            "The key that was sent is none of this hub's ('Authorization: Bearer KEY')."
+            if "authorization" in Headers(scope=scope)
+            else "This hub asks for a key: send it as 'Authorization: Bearer KEY'.",
             {"WWW-Authenticate": 'Bearer realm="hub"'},
         )
         await response(scope, receive, send)

@@ -38,10 +38,8 @@ class Routes:
         return [
             Route("/healthz", self.health),
             Route("/v1/info", self.info),
-            Route("/v1/streams", self.start, methods=["POST"]),
-            Route("/v1/streams", self.list, methods=["GET"]),
-            Route("/v1/streams/{stream_id}", self.get, methods=["GET"]),
-            Route("/v1/streams/{stream_id}", self.cancel, methods=["DELETE"]),
+            Route("/v1/streams", self.streams, methods=["GET", "POST"]),
+            Route("/v1/streams/{stream_id}", self.stream, methods=["GET", "DELETE"]),
             Route("/v1/streams/{stream_id}/events", self.events, methods=["GET"]),
         ]
 
@@ -54,6 +52,14 @@ class Routes:
     async def info(self, request: Request) -> Response:
         """Who answers here."""
         return JSONResponse({"name": "llm-stream-hub", "version": version("llm-stream-hub"), **asdict(self._answering)})
+
+    async def streams(self, request: Request) -> Response:
+        """All streams: list them, or begin one."""
+        return await (self.start(request) if request.method == "POST" else self.list(request))
+
+    async def stream(self, request: Request) -> Response:
+        """One stream: its result so far, or its end."""
+        return await (self.cancel(request) if request.method == "DELETE" else self.get(request))
 
     async def start(self, request: Request) -> Response:
         """Begin a stream: 201 and its address, or with `Accept: text/event-stream` the stream itself."""
@@ -95,7 +101,9 @@ class Routes:
         self, stream: StreamLog, *, after: int, snapshot: bool = False, headers: dict[str, str] | None = None
     ) -> Response:
         if len(self._edge) >= self._settings.max_subscribers:
-            raise HubBusyError(f"{self._settings.max_subscribers} subscribers, as many as may be.", retry_after=5.0)
+            raise HubBusyError(
+                f"The hub is full: it serves {self._settings.max_subscribers} subscribers.", retry_after=5.0
+            )
         return SubscriptionResponse(
             self._edge,
             stream,

@@ -31,7 +31,8 @@ class ScriptedEndpoint:
 
     Args:
         replies: The first replies, as with `enqueue`.
-        handler: Answers when no reply is left; None means an `EchoHandler`. Where it raises, the client gets a 500.
+        handler: Answers when no reply is left. Without one an `EchoHandler` does, unless there was a script: then a
+            request beyond its end gets a 500 that says so. Where the handler raises, the client gets a 500 too.
         port: The port to listen on; 0 means any that is free.
         max_requests: How many requests are kept in `requests`, at least 1; the oldest go first.
 
@@ -50,6 +51,8 @@ class ScriptedEndpoint:
         self.requests: list[RecordedRequest] = []
         self._replies = deque(replies)
         self._handler: Handler = EchoHandler() if handler is None else handler
+        self._has_handler = handler is not None
+        self._may_improvise = self._has_handler or not replies
         self._port = port
         self._max_requests = max_requests
         self._received = 0
@@ -101,6 +104,7 @@ class ScriptedEndpoint:
     def enqueue(self, *replies: Reply) -> None:
         """Add replies to the script."""
         self._replies.extend(replies)
+        self._may_improvise = self._has_handler
 
     async def received(self, count: int = 1) -> RecordedRequest:
         """Return the latest request once `count` have arrived since the start."""
@@ -127,6 +131,8 @@ class ScriptedEndpoint:
         self._notify()
         if self._replies:
             return self._replies.popleft()
+        if not self._may_improvise:
+            return status_reply(500, f"The script has no reply for request {self._received}: enqueue one.")
         try:
             return self._handler(request)
         except Exception as exc:

@@ -48,9 +48,9 @@ def find_address(settings: Settings, base_url: str | None = None, api_key: str |
     if api_key is not None:
         if not api_key.strip():
             raise ConfigurationError("api_key is empty; pass 'EMPTY' for a server that asks for none.")
-        return Address(bare, api_key.strip(), headers)
+        return Address(bare, _checked(api_key), headers)
     if found is not None:
-        return Address(bare, found.get_secret_value().strip(), headers)
+        return Address(bare, _checked(found.get_secret_value()), headers)
     if headers or _is_this_machine(host):
         return Address(bare, NO_KEY, headers)
     raise MissingKeyError(f"{parts.scheme}://{host}", variable)
@@ -69,7 +69,19 @@ def _same(url: str, other: str) -> bool:
     return url.rstrip("/") == other.rstrip("/")
 
 
+def _checked(key: str) -> str:
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise ConfigurationError("The API key has a character that no key has; was a placeholder copied?")
+    return key
+
+
 def _split(url: str) -> SplitResult:
+    url = url.strip()
+    if any(map(str.isspace, url)):
+        raise ConfigurationError(
+            "The base URL has a space in it; in a .env file each variable needs a line of its own."
+        )
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises where it is no number
@@ -78,6 +90,8 @@ def _split(url: str) -> SplitResult:
         raise ConfigurationError("The base URL is no URL; it should be of the form https://host/v1.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ConfigurationError("The base URL is not of the form https://host/v1.")
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        raise ConfigurationError("The base URL ends before /chat/completions; it usually ends in /v1.")
     return parts
 
 

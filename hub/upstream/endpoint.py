@@ -109,6 +109,20 @@ class Endpoint:
                 self._may_hold_stale_connections = True
                 return response
 
+    async def list_models(self, *, timeout: float) -> list[str]:
+        """The names under the endpoint's `/models`, in its order.
+
+        Raises:
+            EndpointError: It can't be reached, or doesn't say.
+        """
+        try:
+            page = await self._sdk.models.list(timeout=openai.Timeout(timeout))
+        except Exception as exc:
+            error = failures.from_exception(exc, url=self.url)
+            error.args = (self.redact(error.message),)
+            raise error from None  # the SDK's own words may quote the key
+        return [model.id for model in page.data or ()]
+
     def translate(self, exc: Exception) -> EndpointError:
         """Our error for what a read raised."""
         return failures.from_exception(exc, url=self.url)

@@ -29,7 +29,7 @@ __all__ = (
     "was_dropped",
 )
 
-MAX_MESSAGE_CHARS = 500
+MAX_MESSAGE_CHARS = 400
 MAX_RAW_MESSAGE_CHARS = 20_000
 
 _KEY_LIKE = re.compile(r"\b(sk|pk|rk|key|hf|gsk|xai)[-_][A-Za-z0-9*_\-]{8,}|(?<=Bearer )\S+")
@@ -258,7 +258,19 @@ def _from_status(exc: openai.APIStatusError | httpx2.HTTPStatusError) -> Endpoin
     body = exc.body if isinstance(exc, openai.APIStatusError) else None
     if isinstance(body, str) and body.lstrip().startswith("<"):
         body = None
-    return from_payload(body, status=response.status_code, retry_after=retry_after(response.headers))
+    error = from_payload(body, status=response.status_code, retry_after=retry_after(response.headers))
+    said = error.message.rstrip(".")
+    if not said.startswith("The endpoint answered"):
+        said = f"The endpoint answered {response.status_code}: {said}"
+    error.message = f"{said}.{_HINTS.get(response.status_code, '')}"
+    error.args = (error.message,)
+    return error
+
+
+_HINTS = {
+    401: " Check the API key.",
+    404: " Check the model's name, and the base URL, which usually ends in /v1.",
+}
 
 
 def _classify(status: int | None, words: list[str]) -> tuple[ErrorCode, bool]:

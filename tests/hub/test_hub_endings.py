@@ -220,7 +220,7 @@ async def test_draining_breaks_off_what_takes_too_long() -> None:
         events = await whole(hub)
         check_grammar(events)
         assert fold(events).error == Failure(
-            code="interrupted", message="The server stopped while the answer was under way.", retryable=True
+            code="interrupted", message="The hub stopped while the answer was under way.", retryable=True
         )
         assert (await hub.get("str_2")).status == "completed"
         await hub.drain(10)

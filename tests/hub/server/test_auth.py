@@ -51,3 +51,12 @@ async def test_the_page_loads_nothing_from_elsewhere(start_hub: StartHub) -> Non
         policy = (await running.http.get("/")).headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "http" not in policy
+
+
+async def test_a_page_of_an_allowed_origin_may_read_and_no_other(start_hub: StartHub) -> None:
+    async with start_hub(api_keys=KEYS, cors_origins="https://app.example") as running:
+        asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        allowed = await running.http.options("/v1/streams", headers={"Origin": "https://app.example", **asking})
+        refused = await running.http.options("/v1/streams", headers={"Origin": "https://evil.example", **asking})
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+    assert "access-control-allow-origin" not in refused.headers

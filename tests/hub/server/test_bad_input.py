@@ -100,7 +100,7 @@ async def test_too_many_streams_are_503(start_hub: StartHub) -> None:
         running.endpoint.enqueue(chat_reply(["Hello", gate]))
         await running.start()
         response = await running.http.post("/v1/streams", json=HELLO)
-        assert_problem(response, 503, "1 streams")
+        assert_problem(response, 503, "1 of 1")
         assert "retry-after" in response.headers
         gate.open()
 

@@ -74,8 +74,13 @@ async def test_a_recorded_structured_answer_is_json() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "status", "message"),
     [
-        ("llamacpp-err-badrole", "invalid_request", 400, "Expected 'messages' to be an array"),
-        ("lcpython-err-badrole", "endpoint_error", 500, "1 validation error:"),
+        (
+            "llamacpp-err-badrole",
+            "invalid_request",
+            400,
+            "The endpoint answered 400: Expected 'messages'",
+        ),
+        ("lcpython-err-badrole", "endpoint_error", 500, "The endpoint answered 500: 1 validation error:"),
     ],
 )
 async def test_a_recorded_error_keeps_its_status_and_says_what_was_wrong(
