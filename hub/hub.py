@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from hub.completion import Completion
-from hub.errors import ClosedError, HubBusyError, StoreError, StreamExistsError
+from hub.errors import ClosedError, HubBusyError, InvalidRequestError, StoreError, StreamExistsError
 from hub.events import EndStatus, LLMEvent, new_stream_id
 from hub.result import Failure, LLMResult
 from hub.streams.base import StreamInfo, StreamStore
@@ -136,6 +136,9 @@ class Hub:
                 f"The hub is full: {self._max_streams} of {self._max_streams} streams are running.", retry_after=2.0
             )
         stream_id = stream_id or new_stream_id()
+        for name, text in (("stream_id", stream_id), ("model", params.get("model"))):
+            if isinstance(text, str) and not _is_unicode(text):
+                raise InvalidRequestError(f"{name} has half a character (a lone surrogate) in it.")
         if stream_id in self._running:
             raise StreamExistsError(stream_id)
         generation = self._generator.stream(stream_id=stream_id, messages=messages, **params)
@@ -248,7 +251,11 @@ class Hub:
             return
         if not began.done():
             began.set_result(_info(stream))
-        await self._generate(generation, stream, epoch)
+        try:
+            await self._generate(generation, stream, epoch)
+        except Exception:
+            # One job's border: what escaped would end every other generation with the task group.
+            log.exception("stream %s could not be ended in order", stream_id)
 
     async def _create(self, stream_id: str, model: str | None) -> tuple[int, StreamLog]:
         epoch = await self._store.create(stream_id, model=model)
@@ -321,6 +328,14 @@ def _ending(generation: Generation, failure: Failure, last_seq: int) -> list[LLM
         log.exception("the generation of stream %s knows no end", generation.stream_id)
         return []
     return events if events and events[0].seq - events[0].span == last_seq else []
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _about_to_stop() -> HubBusyError:

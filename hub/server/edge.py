@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hub.formats import sse
-from hub.streams.log import MAX_READ_EVENTS, StreamLog
+from hub.streams.log import StreamLog
 
 __all__ = ("Edge", "EdgeProtocol", "edge_protocol")
 
@@ -25,18 +25,22 @@ MAX_WRITE_BYTES = 65_536
 MAX_TICK = 0.05
 SUBSCRIBERS_PER_TURN = 200
 MAX_PIPELINED = 8
+DRAIN_RETRY_DELAY = 2.0
+"""Seconds after which those who are sent away by a stopping server may come again."""
+MAX_HEAD_BYTES = 65_536
+HEAD_TIMEOUT = 20.0
 _EXTENSION = "hub.edge"
 
 
 class Subscriber:
     """One reader of one log: its transport and its position. `finished` is done when it is served or gone."""
 
-    __slots__ = ("finished", "index", "is_gone", "paused_at", "transport", "written_at")
+    __slots__ = ("finished", "index", "is_gone", "is_paused", "transport", "written_at")
 
     def __init__(self, transport: asyncio.Transport, index: int, loop: asyncio.AbstractEventLoop) -> None:
         self.transport = transport
         self.index = index
-        self.paused_at: float | None = None
+        self.is_paused = False
         self.written_at = loop.time()
         # Not an asyncio.Event: that holds a deque, 760 bytes a subscriber.
         self.finished: asyncio.Future[None] = loop.create_future()
@@ -100,10 +104,12 @@ class Audience:
         """Write what one subscriber lacks, as far as its connection takes it."""
         log = self._log
         size = len(log.frames)
-        while subscriber.index < size and subscriber.paused_at is None and not subscriber.finished.done():
+        while subscriber.index < size and not subscriber.is_paused and not subscriber.finished.done():
             chunk = self._chunks.get(subscriber.index)
             if chunk is None:
-                chunk = self._chunks[subscriber.index] = _chunk(log.frames, subscriber.index)
+                chunk = _chunk(log.frames, subscriber.index)
+                if self._is_scheduled:  # `_end` clears them
+                    self._chunks[subscriber.index] = chunk
             subscriber.transport.write(chunk[0])
             subscriber.index = chunk[1]
             subscriber.written_at = self._loop.time()
@@ -141,19 +147,26 @@ class Edge:
 
     Args:
         heartbeat_interval: Seconds of silence after which a subscriber gets a comment.
-        stuck_timeout: Seconds after which a connection that takes no bytes is aborted.
     """
 
-    def __init__(self, *, heartbeat_interval: float = 15.0, stuck_timeout: float = 30.0) -> None:
+    def __init__(self, *, heartbeat_interval: float = 15.0) -> None:
         self._heartbeat_interval = heartbeat_interval
-        self._stuck_timeout = stuck_timeout
         self._audiences: dict[StreamLog, Audience] = {}
         self._ordinary: set[asyncio.Event] = set()
+        self._places = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_draining = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._audiences.values())) + len(self._ordinary)
+        return self._places
+
+    def enter(self) -> None:
+        """A subscriber is admitted; `leave` follows, whatever becomes of it."""
+        self._places += 1
+
+    def leave(self) -> None:
+        """A subscriber's response has ended."""
+        self._places -= 1
 
     async def serve(self, protocol: EdgeProtocol, log: StreamLog, index: int) -> bool:
         """Write the log's frames from `index` on to the connection, until its end, or until the reader has left.
@@ -193,15 +206,15 @@ class Edge:
         unwatch = log.watch(more.set)
         try:
             while not self._is_draining:
-                piece = log.frames[index : index + MAX_READ_EVENTS]
-                if piece:
-                    index += len(piece)
-                    yield b"".join(piece)
+                if index < len(log.frames):
+                    piece, index = _piece(log.frames, index)
+                    yield piece
                 elif log.is_closed:
                     return
                 else:
                     more.clear()
                     await more.wait()
+            yield sse.retry_frame(DRAIN_RETRY_DELAY)
         finally:
             unwatch()
             self._ordinary.discard(more)
@@ -211,25 +224,27 @@ class Edge:
         self._is_draining = True
         for audience in self._audiences.values():
             for subscriber in audience.members():
+                if subscriber.is_paused:
+                    subscriber.transport.abort()  # it would not hear of an end either
+                elif not subscriber.finished.done():
+                    subscriber.transport.write(_framed(sse.retry_frame(DRAIN_RETRY_DELAY)))
                 subscriber.finish()
         for more in self._ordinary:
             more.set()
 
     def _interval(self) -> float:
-        return min(self._heartbeat_interval, self._stuck_timeout) / 2
+        return self._heartbeat_interval / 2
 
     def _look_after(self) -> None:
-        """Heartbeats for the silent, an end for the stuck; runs while anyone is subscribed."""
+        """Heartbeats for the silent; runs while anyone is subscribed."""
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
         heartbeat = _framed(sse.HEARTBEAT)
         for audience in list(self._audiences.values()):
             for subscriber in audience.members():
-                if subscriber.paused_at is not None:
-                    if now - subscriber.paused_at >= self._stuck_timeout:
-                        subscriber.transport.abort()
-                elif now - subscriber.written_at >= self._interval() and not subscriber.finished.done():
+                idle = not subscriber.is_paused and not subscriber.finished.done()
+                if idle and now - subscriber.written_at >= self._interval():
                     subscriber.transport.write(heartbeat)
                     subscriber.written_at = now
         if self._audiences:
@@ -240,7 +255,10 @@ class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, which lets the edge write to its transport."""
 
     # Slots, since with further names the instance's dict would no longer share its keys: 1.5 KB a connection.
-    __slots__ = ("_audience", "_rest", "_running", "_subscriber")
+    __slots__ = ("_audience", "_head_bytes", "_head_timer", "_rest", "_running", "_stuck_timer", "_subscriber")
+
+    stuck_timeout: ClassVar[float] = 30.0
+    """Seconds after which a connection that takes no byte of what is written is aborted."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Bound what is buffered, and the time until the first request."""
@@ -248,9 +266,27 @@ class EdgeProtocol(HttpToolsProtocol):
         self._audience: Audience | None = None
         self._running: RequestResponseCycle | None = None
         self._rest: Callable[[Send], Awaitable[None]] | None = None
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stuck_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=MAX_WRITE_BYTES)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        """Bound the head of a request, in bytes and in time."""
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_message_complete(self) -> None:
+        """The next request's head may begin."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def on_message_begin(self) -> None:
         """Make this protocol known to the application."""
@@ -259,6 +295,10 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Go on reading behind a subscription, for a bounded number of further requests."""
+        self._head_bytes = -1
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         super().on_headers_complete()
         if self._subscriber is not None and len(self.pipeline) < MAX_PIPELINED:
             self.flow.resume_reading()
@@ -283,6 +323,9 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever serves this connection: uvicorn tells only the newest of several pipelined requests."""
+        for timer in (self._head_timer, self._stuck_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -291,24 +334,39 @@ class EdgeProtocol(HttpToolsProtocol):
             self._subscriber.leave()
 
     def pause_writing(self) -> None:
-        """The peer takes no more for now."""
+        """The peer takes no more for now: for how long without a single byte is bounded."""
         super().pause_writing()
+        self._watch_writing(self.transport.get_write_buffer_size())
         if self._subscriber is not None:
-            self._subscriber.paused_at = self.loop.time()
+            self._subscriber.is_paused = True
 
     def resume_writing(self) -> None:
         """The peer takes bytes again: go on from the cursor."""
         super().resume_writing()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+            self._stuck_timer = None
         if self._subscriber is not None and self._audience is not None:
-            self._subscriber.paused_at = None
+            self._subscriber.is_paused = False
             self.loop.call_soon(self._audience.serve, self._subscriber)
+
+    def _watch_writing(self, left_bytes: int) -> None:
+        self._stuck_timer = self.loop.call_later(self.stuck_timeout, self._check_writing, left_bytes)
+
+    def _check_writing(self, left_bytes: int) -> None:
+        """Abort a connection whose peer has taken nothing since the last look; a slow one may take its time."""
+        left_now = self.transport.get_write_buffer_size()
+        if left_now < left_bytes:
+            self._watch_writing(left_now)
+        else:
+            self.transport.abort()
 
     def attach(self, subscriber: Subscriber, audience: Audience) -> bool:
         """The edge writes from now on; False where the connection is lost already."""
         if self.transport.is_closing() or self.parser is None:
             return False
         if self.flow.write_paused:
-            subscriber.paused_at = self.loop.time()
+            subscriber.is_paused = True
         self._subscriber, self._audience = subscriber, audience
         # A pipelined request pauses reading, and who doesn't read doesn't see the peer go.
         self.flow.resume_reading()
@@ -330,14 +388,20 @@ def edge_protocol(scope: Scope) -> EdgeProtocol | None:
     return None if scope["scheme"] != "http" else protocol
 
 
-def _chunk(frames: list[bytes], index: int) -> tuple[bytes, int]:
-    """The next frames as one HTTP chunk of bounded size, and the index after them."""
+def _piece(frames: list[bytes], index: int) -> tuple[bytes, int]:
+    """The next frames in one piece of bounded size, and the index after them."""
     size = 0
     end = index
     while end < len(frames) and (end == index or size + len(frames[end]) <= MAX_WRITE_BYTES):
         size += len(frames[end])
         end += 1
-    return _framed(frames[index] if end == index + 1 else b"".join(frames[index:end])), end
+    return frames[index] if end == index + 1 else b"".join(frames[index:end]), end
+
+
+def _chunk(frames: list[bytes], index: int) -> tuple[bytes, int]:
+    """The same as one HTTP chunk."""
+    piece, end = _piece(frames, index)
+    return _framed(piece), end
 
 
 def _framed(data: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,6 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from hub.server.problem import ProblemError
 
 __all__ = ("StreamRequest", "read_body", "read_position", "read_stream_request")
+
+BODY_PART_TIMEOUT = 20.0
+"""Seconds to wait for the next part of a body."""
 
 MAX_DISCARDED_BYTES = 100_000_000
 """How much of a body that is too large is read and thrown away, so that its sender gets to read the answer."""
@@ -22,7 +27,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
+    content: str | Annotated[list[dict[str, Any]], Field(max_length=2_000)] | None = None
 
 
 class StreamRequest(BaseModel):
@@ -30,19 +35,20 @@ class StreamRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    # The bounds on lists are far above any use; checking and sending a million members would hold up everyone.
+    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=64)] | None = None
     seed: int | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, float] | None = None
-    tools: list[dict[str, Any]] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=10_000)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=1_000)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
@@ -76,6 +82,19 @@ async def read_stream_request(request: Request, max_body_bytes: int) -> StreamRe
         raise ProblemError(422, _sentences(exc)) from exc
 
 
+async def _parts_in_time(request: Request) -> AsyncGenerator[bytes, None]:
+    parts = request.stream()
+    while True:
+        try:
+            part = await asyncio.wait_for(anext(parts), BODY_PART_TIMEOUT)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            detail = f"No further part of the body came for {BODY_PART_TIMEOUT:g} s."
+            raise ProblemError(408, detail, {"Connection": "close"}) from None
+        yield part
+
+
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """The request's body.
 
@@ -87,7 +106,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     announced = request.headers.get("content-length", "0")
     too_large = announced.isdigit() and int(announced) > max_bytes
     try:
-        async for part in request.stream():
+        async for part in _parts_in_time(request):
             size += len(part)
             too_large = too_large or size > max_bytes
             if too_large:

@@ -67,10 +67,13 @@ class Routes:
         models = self._answering.models
         if body.model is not None and models is not None and body.model not in models:
             raise ProblemError(422, f"The model {body.model!r} is not served here; there is: {', '.join(models)}.")
+        reads_at_once = "text/event-stream" in request.headers.get("accept", "").lower()
+        if reads_at_once:
+            self._check_places()  # before anything is generated that nobody could read
         info = await self._hub.start(**body.arguments())
         events_url = f"/v1/streams/{info.stream_id}/events"
         location = {"Location": f"/v1/streams/{info.stream_id}"}
-        if "text/event-stream" in request.headers.get("accept", "").lower():
+        if reads_at_once:
             return self._subscription(await self._hub.log(info.stream_id), after=-1, headers=location)
         content = {"stream_id": info.stream_id, "status": info.status, "events_url": events_url}
         return JSONResponse(content, status_code=201, headers=location)
@@ -100,18 +103,20 @@ class Routes:
     def _subscription(
         self, stream: StreamLog, *, after: int, snapshot: bool = False, headers: dict[str, str] | None = None
     ) -> Response:
-        if len(self._edge) >= self._settings.max_subscribers:
-            raise HubBusyError(
-                f"The hub is full: it serves {self._settings.max_subscribers} subscribers.", retry_after=5.0
-            )
+        self._check_places()
         return SubscriptionResponse(
             self._edge,
             stream,
             stream.begin(after, snapshot=snapshot),
             heartbeat_interval=self._settings.heartbeat_interval,
-            stuck_timeout=self._settings.stuck_timeout,
             headers=headers,
         )
+
+    def _check_places(self) -> None:
+        if len(self._edge) >= self._settings.max_subscribers:
+            raise HubBusyError(
+                f"The hub is full: it serves {self._settings.max_subscribers} subscribers.", retry_after=5.0
+            )
 
 
 def _json(value: Any) -> Response:

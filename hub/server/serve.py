@@ -43,13 +43,14 @@ async def serve(settings: Settings, choice: EndpointChoice, announce: Callable[[
     """
     hub_settings = settings.hub
     _check_exposure(hub_settings)
+    _check_keys(hub_settings)
     store = _store(hub_settings)
     listener = listen(hub_settings.host, hub_settings.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         client, answering = await open_answerer(stack, settings, choice)
         hub = await stack.enter_async_context(Hub(client, store, max_streams=hub_settings.max_streams))
-        edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval, stuck_timeout=hub_settings.stuck_timeout)
+        edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval)
         server = build_server(hub, edge, hub_settings, answering)
         announce(_address(listener), answering)
         await server.serve(sockets=[listener])
@@ -67,6 +68,9 @@ def build_server(
         answering: Who answers.
         http: uvicorn's protocol class; with another than the edge's, every subscriber takes the ordinary way.
     """
+    if issubclass(http, EdgeProtocol):
+        # uvicorn makes a protocol for each connection and hands it no settings of ours.
+        http = type(http.__name__, (http,), {"__slots__": (), "stuck_timeout": settings.stuck_timeout})
     config = uvicorn.Config(
         create_app(hub, edge, settings, answering),
         http=http,
@@ -90,6 +94,11 @@ def _check_exposure(settings: HubSettings) -> None:
         f"Listening on {settings.host} without keys would let anyone spend your tokens. Set HUB_API_KEYS to one or "
         "more keys, separated by commas, or pass --insecure if something in front of the hub checks who comes."
     )
+
+
+def _check_keys(settings: HubSettings) -> None:
+    if not all(key.isascii() and key.isprintable() and " " not in key for key in settings.key_list()):
+        raise ConfigurationError("HUB_API_KEYS: a key may have visible ASCII characters only.")
 
 
 def _store(settings: HubSettings) -> StreamStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -33,7 +32,6 @@ class SubscriptionResponse(Response):
         stream: The log.
         position: Where to begin.
         heartbeat_interval: Seconds of silence after which a comment is sent.
-        stuck_timeout: Seconds after which a connection that takes no bytes is given up.
         headers: Further headers.
     """
 
@@ -44,7 +42,6 @@ class SubscriptionResponse(Response):
         position: Position,
         *,
         heartbeat_interval: float,
-        stuck_timeout: float,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status_code=200, headers={**sse.HEADERS, **(headers or {})}, media_type=sse.MEDIA_TYPE)
@@ -52,26 +49,31 @@ class SubscriptionResponse(Response):
         self._stream = stream
         self._position = position
         self._heartbeat_interval = heartbeat_interval
-        self._stuck_timeout = stuck_timeout
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         protocol = edge_protocol(scope)
-        if protocol is not None:
-            await self._by_edge(protocol, send)
-        else:
-            await self._by_asgi(scope, receive, send)
+        self._edge.enter()
+        is_handed_over = False
+        try:
+            if protocol is None:
+                await self._by_asgi(scope, receive, send)
+            else:
+                await self._begin(protocol, send)
+                is_handed_over = True
+        finally:
+            if not is_handed_over:
+                self._edge.leave()
 
     def _opening(self) -> bytes:
         snapshot = self._position.snapshot
         return sse.retry_frame(RETRY_DELAY) + (sse.frame(snapshot) if snapshot else b"")
 
-    async def _by_edge(self, protocol: EdgeProtocol, send: Send) -> None:
+    async def _begin(self, protocol: EdgeProtocol, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._opening(), "more_body": True})
-        index, timeout = self._position.index, self._stuck_timeout
-        protocol.go_on_with(partial(_serve_and_end, self._edge, protocol, self._stream, index, timeout))
+        protocol.go_on_with(partial(_serve_and_end, self._edge, protocol, self._stream, self._position.index))
 
     async def _by_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = EventSourceResponse(
@@ -80,7 +82,6 @@ class SubscriptionResponse(Response):
             ping=self._heartbeat_interval,
             ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
             sep="\n",
-            send_timeout=self._stuck_timeout,
         )
         await response(scope, receive, send)
 
@@ -91,12 +92,9 @@ class SubscriptionResponse(Response):
                 yield piece
 
 
-async def _serve_and_end(
-    edge: Edge, protocol: EdgeProtocol, stream: StreamLog, index: int, stuck_timeout: float, send: Send
-) -> None:
-    await edge.serve(protocol, stream, index)
+async def _serve_and_end(edge: Edge, protocol: EdgeProtocol, stream: StreamLog, index: int, send: Send) -> None:
     try:
-        async with asyncio.timeout(stuck_timeout):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-    except TimeoutError:
-        protocol.transport.abort()
+        await edge.serve(protocol, stream, index)
+    finally:
+        edge.leave()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -352,3 +352,15 @@ async def test_cancelling_closes_the_connection_to_the_endpoint(
         check_grammar(received)
         assert fold(received).status == "cancelled"
         await endpoint.all_closed()
+
+
+async def test_half_a_character_is_refused_before_anything_exists() -> None:
+    async with (
+        ScriptedEndpoint() as endpoint,
+        OpenAIClient("m", base_url=endpoint.base_url) as client,
+        Hub(client) as hub,
+    ):
+        for arguments in ({"model": "\ud800"}, {"stream_id": "a\ud800"}):
+            with pytest.raises(InvalidRequestError, match="half a character"):
+                await hub.start(messages=[{"role": "user", "content": "Hi"}], **arguments)
+        assert await hub.list() == []

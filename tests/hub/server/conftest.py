@@ -93,7 +93,7 @@ async def run_hub(
         client = OpenAIClient("scripted", base_url=endpoint.base_url, api_key="EMPTY", retry=RetryPolicy(attempts=1))
         await stack.enter_async_context(client)
         hub = await stack.enter_async_context(Hub(generator or client, max_streams=max_streams))
-        edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval, stuck_timeout=hub_settings.stuck_timeout)
+        edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval)
         answering = Answering("scripted", None, "scripted", "The scripted endpoint repeats your words.")
         server = build_server(hub, edge, hub_settings, answering, http=PROTOCOLS[protocol])
         async with asyncio.TaskGroup() as tasks:

@@ -124,3 +124,21 @@ async def test_hundreds_of_connections_that_say_nothing_harm_nobody(running_hub:
     for _, writer in connections:
         writer.close()
     await asyncio.gather(*(writer.wait_closed() for _, writer in connections))
+
+
+async def test_a_reader_without_a_place_starts_no_generation(start_hub: StartHub) -> None:
+    async with start_hub(max_subscribers=1) as running:
+        gate = Gate()
+        running.endpoint.enqueue(chat_reply(["Hello", gate]))
+        stream_id = await running.start()
+        async with running.subscription(stream_id) as events:
+            await anext(events)
+            refused = await running.http.post("/v1/streams", json=HELLO, headers={"Accept": "text/event-stream"})
+            assert_problem(refused, 503, "full")
+            assert running.hub.running == 1
+        gate.open()
+
+
+async def test_a_million_members_are_refused_at_once(running_hub: RunningHub) -> None:
+    body = {"messages": [{"role": "user", "content": ""}] * 100_000}
+    assert_problem(await running_hub.http.post("/v1/streams", json=body), 422, "messages")

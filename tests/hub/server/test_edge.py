@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -149,3 +150,72 @@ async def test_subscribers_beyond_the_limit_are_told_to_come_later(start_hub: St
             assert response.status_code == 503
             assert "retry-after" in response.headers
         gate.open()
+
+
+async def test_a_reader_that_takes_bytes_slowly_is_not_stuck(start_hub: StartHub) -> None:
+    # The kernel passes on what a slow reader took in steps of some 90 KB: that is how often progress can be seen.
+    async with start_hub(stuck_timeout=1.0) as running:
+        running.endpoint.enqueue(chat_reply(["x" * 1_500_000], usage=True))
+        stream_id = await running.start()
+        await running.read(stream_id)
+        connection = read_nothing(running.port, request(stream_id))
+        with closing(connection):
+            connection.setblocking(False)
+            loop = asyncio.get_running_loop()
+            began_at = loop.time()
+            received = 0
+            tail = b""
+            async with asyncio.timeout(30):
+                while not tail.endswith(b"0\r\n\r\n"):
+                    piece = await loop.sock_recv(connection, 65_536)
+                    assert piece, f"cut off after {received} bytes"
+                    received += len(piece)
+                    tail = (tail + piece)[-5:]
+                    if loop.time() - began_at < 2.5:
+                        await asyncio.sleep(0.01)  # the reader is slow: that is what is tested
+
+
+@pytest.mark.parametrize("way", [b"HTTP/1.0", b"HTTP/1.1"])
+async def test_a_plain_answer_that_nobody_reads_is_given_up(start_hub: StartHub, way: bytes) -> None:
+    async with start_hub(stuck_timeout=0.3) as running:
+        running.endpoint.enqueue(chat_reply(["x" * 3_000_000], usage=True))
+        stream_id = await running.start()
+        await running.read(stream_id)
+        ask = f"GET /v1/streams/{stream_id} ".encode() + way + b"\r\nHost: 127.0.0.1\r\n\r\n"
+        connection = read_nothing(running.port, ask)
+        connections = running.server.server_state.connections
+        await until(lambda: len(connections) > 1)
+        await until(lambda: len(connections) <= 1)  # that of the test's own client
+        connection.close()
+
+
+@pytest.mark.parametrize("head", [b"X: y\r\n" * 200, b"X: " + b"y" * 1000])
+async def test_a_request_head_without_end_is_refused(running_hub: RunningHub, head: bytes) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", running_hub.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+
+    async def send_on_and_on() -> None:
+        async with asyncio.timeout(10):
+            while True:
+                writer.write(head)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    with pytest.raises(ConnectionError):
+        await send_on_and_on()
+    writer.transport.abort()
+
+
+async def test_late_readers_leave_no_copies_of_the_log_behind(running_hub: RunningHub) -> None:
+    running_hub.endpoint.enqueue(chat_reply(["x" * 1000] * 500, usage=True).joined())
+    stream_id = await running_hub.start()
+    whole = await running_hub.read(stream_id)
+    log = await running_hub.hub.log(stream_id)
+    stuck = read_nothing(running_hub.port, request(stream_id))
+    await until(lambda: len(running_hub.edge) == 1)
+    for after in range(5):
+        assert await running_hub.read(stream_id, after=after) == whole[after + 1 :]
+    (audience,) = running_hub.edge._audiences.values()
+    assert audience._chunks == {}
+    assert log.is_closed
+    stuck.close()
