@@ -29,7 +29,8 @@ from hub.events import Usage as UsageEvent
 from hub.hub import Hub
 from hub.result import Failure
 from hub.server.app import create_app
-from hub.server.edge import Edge, EdgeProtocol
+from hub.server.edge import Edge
+from hub.server.protocol import EdgeProtocol
 from hub.server.serve import SEND_BUFFER_BYTES
 
 

@@ -26,7 +26,8 @@ from hub.client import OpenAIClient
 from hub.config import HubSettings
 from hub.hub import Hub
 from hub.server.app import create_app
-from hub.server.edge import Edge, EdgeProtocol
+from hub.server.edge import Edge
+from hub.server.protocol import EdgeProtocol
 
 
 def relay_by_hand(base_url: str) -> ASGIApp:

@@ -17,7 +17,8 @@ from hub.errors import ConfigurationError
 from hub.hub import Hub
 from hub.server.app import create_app
 from hub.server.drain import DrainingServer
-from hub.server.edge import Edge, EdgeProtocol
+from hub.server.edge import Edge
+from hub.server.protocol import EdgeProtocol
 from hub.streams.base import StreamStore
 from hub.streams.memory import MemoryStreamStore
 

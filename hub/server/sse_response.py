@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.formats import sse
-from hub.server.edge import Edge, EdgeProtocol, edge_protocol
+from hub.server.edge import Edge
+from hub.server.protocol import EdgeProtocol, edge_protocol
 from hub.streams.log import Position, StreamLog
 
 __all__ = ("SubscriptionResponse",)

@@ -18,7 +18,8 @@ from hub.client import OpenAIClient
 from hub.config import HubSettings
 from hub.events import LLMEvent, decode_event
 from hub.hub import Hub
-from hub.server.edge import Edge, EdgeProtocol
+from hub.server.edge import Edge
+from hub.server.protocol import EdgeProtocol
 from hub.server.serve import build_server, listen
 from hub.testing import EchoHandler, ScriptedEndpoint
 from hub.upstream.retry import RetryPolicy
