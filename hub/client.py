@@ -24,7 +24,7 @@ from hub.upstream.endpoint import Endpoint
 from hub.upstream.request import as_profile, chat_request, check_max_tokens, check_temperature, check_type
 from hub.upstream.retry import RetryPolicy
 from hub.upstream.stream import EventStream
-from hub.upstream.transport import AiohttpTransport
+from hub.upstream.transport import AiohttpTransport, check_redirect
 
 __all__ = ("AsyncOpenAIClient", "EventStream", "LLMClient", "OpenAIClient")
 
@@ -55,7 +55,8 @@ class OpenAIClient:
         temperature: Sampling temperature; 0 is a value.
         timeouts: The four clocks; by default as `LLM_*_TIMEOUT` say, else 5, 120, 60 and 600 s.
         retry: When to try again; by default `LLM_ATTEMPTS` tries, else 3.
-        http_client: An `httpx2.AsyncClient` to send with, which stays its owner's to close.
+        http_client: An `httpx2.AsyncClient` to send with, which stays its owner's to close; it follows redirects as
+            it will. Without one, only those are followed that stay at the endpoint's host.
         default_headers: Sent with each request.
 
     Raises:
@@ -108,7 +109,7 @@ class OpenAIClient:
             base_url=address.url,
             api_key=address.api_key,
             max_retries=0,
-            http_client=http_client or httpx2.AsyncClient(transport=AiohttpTransport(), follow_redirects=True),
+            http_client=http_client or _http_client(),
             default_headers=headers,
         )
         # Of a header such as "Bearer …", what follows the word is the secret.
@@ -276,6 +277,11 @@ class LLMClient(OpenAIClient):
             settings=settings,
             **options,
         )
+
+
+def _http_client() -> httpx2.AsyncClient:
+    hooks = {"request": [check_redirect]}
+    return httpx2.AsyncClient(transport=AiohttpTransport(), follow_redirects=True, event_hooks=hooks)
 
 
 async def _fold(events: EventStream) -> LLMResult:

@@ -19,7 +19,11 @@ __all__ = ("run",)
 
 def run(options: argparse.Namespace) -> int:
     """Ask, and print the answer as it comes."""
-    prompt = options.prompt if options.prompt is not None else sys.stdin.read().strip()
+    try:
+        prompt = options.prompt if options.prompt is not None else sys.stdin.read().strip()
+        f"{prompt}{options.system or ''}".encode()  # bytes of another encoding come as lone surrogates
+    except UnicodeError as exc:
+        raise InvalidRequestError("The prompt is not text in this terminal's encoding.") from exc
     if not prompt:
         raise InvalidRequestError("Nothing to ask: pass a prompt, or write it to standard input.")
     messages = [{"role": "system", "content": options.system}] if options.system else []
@@ -60,21 +64,24 @@ class _TextPrinter:
     def __init__(self) -> None:
         self._began_at = time.perf_counter()
         self._first_at: float | None = None
+        self._answering = False
+        self._reasoning = False
 
     def show(self, event: LLMEvent) -> None:
         match event:
             case TextDelta() | RefusalDelta():
-                self._mark()
-                print(event.text, end="", flush=True)
+                self._answer(event.text)
             case ReasoningDelta():
                 self._mark()
+                self._reasoning = True
                 print(event.text, end="", flush=True, file=sys.stderr)
             case ToolCallDelta():
-                self._mark()
-                head = f"\n[{event.name}] " if event.name else ""
-                print(f"{head}{event.arguments}", end="", flush=True)
+                if event.name:
+                    self._end_line()
+                self._answer(f"[{event.name}] {event.arguments}" if event.name else event.arguments)
             case Error():
-                print(f"\nhub: {event.message} ({event.code})", file=sys.stderr)
+                self._end_line()
+                print(f"hub: {event.message} ({event.code})", file=sys.stderr)
             case Done():
                 self._summarise(event)
 
@@ -82,8 +89,21 @@ class _TextPrinter:
         if self._first_at is None:
             self._first_at = time.perf_counter()
 
+    def _answer(self, text: str) -> None:
+        self._mark()
+        if self._reasoning and not self._answering:
+            self._end_line()
+        self._answering = True
+        print(text, end="", flush=True)
+
+    def _end_line(self) -> None:
+        """End the line that was begun, if one was."""
+        if self._answering or self._reasoning:
+            print(flush=True, file=sys.stdout if self._answering else sys.stderr)
+        self._answering = self._reasoning = False
+
     def _summarise(self, done: Done) -> None:
-        print(flush=True)
+        self._end_line()
         self.exit_code = {"completed": 0, "cancelled": 130}.get(done.status, 1)
         parts = [done.status if done.status != "completed" else str(done.finish_reason)]
         if (usage := done.usage) is not None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from hub.answerer import default_model
+from hub.cli.running_hub import authorization, hub_url
 from hub.client import OpenAIClient
 from hub.config import Settings
 from hub.errors import ConfigurationError, HubError
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
 class _Doctor:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
+        self._hub_url = hub_url(options)
+        self._hub_headers = authorization(options)
         self._failures = 0
 
     async def examine(self) -> int:
@@ -114,22 +117,26 @@ class _Doctor:
             self._bad("answer", f"{result.error.message} ({result.error.code})")
 
     async def _hub(self) -> None:
-        url = self._options.url.rstrip("/")
+        url = self._hub_url
         try:
             async with httpx2.AsyncClient(timeout=3.0) as client:
                 response = await client.get(f"{url}/healthz")
                 if response.status_code != 200:
                     self._bad("hub", f"{url} answers with status {response.status_code}")
                     return
-                key = os.environ.get(self._options.key_env)
-                info = await client.get(f"{url}/v1/info", headers={"Authorization": f"Bearer {key}"} if key else {})
-        except httpx2.HTTPError:
+                info = await client.get(f"{url}/v1/info", headers=self._hub_headers)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
             self._note("hub", f"none runs at {urlsplit(url).netloc}: `hub serve` starts one")
+            return
+        except httpx2.HTTPError as exc:
+            self._bad("hub", f"{url} takes connections and gives no answer ({type(exc).__name__})")
             return
         if info.status_code == 401:
             self._note("hub", f"{url} runs and asks for a key: set {self._options.key_env}")
+        elif (notice := _notice(info)) is None:
+            self._bad("hub", f"{url} is another server, no hub: name the hub's address with --url")
         else:
-            self._fine("hub", f"{url}: {info.json().get('notice', 'runs')}")
+            self._fine("hub", f"{url}: {notice}")
 
     def _fine(self, what: str, words: str) -> None:
         print(f"ok    {what:<14} {words}")
@@ -140,3 +147,11 @@ class _Doctor:
     def _bad(self, what: str, words: str) -> None:
         self._failures += 1
         print(f"FAIL  {what:<14} {words}")
+
+
+def _notice(info: httpx2.Response) -> str | None:
+    """Who answers there; None where this is no answer of a hub."""
+    try:
+        return str(info.json()["notice"]) if info.status_code == 200 else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -49,6 +49,7 @@ def _add_serve(commands: Any) -> None:
         default=None,
         help="listen on an address others can reach without asking for keys (HUB_INSECURE=1)",
     )
+    _add_verbose(parser)
     parser.set_defaults(module="hub.cli.serve")
 
 
@@ -61,10 +62,15 @@ def _add_chat(commands: Any) -> None:
     )
     parser.add_argument("prompt", nargs="?", help="what to ask")
     parser.add_argument("--system", metavar="TEXT", help="a system message before it")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the answer, at most (LLM_MAX_TOKENS)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="sampling temperature (LLM_TEMPERATURE)")
+    parser.add_argument(
+        "--max-tokens", type=_max_tokens, metavar="N", help="tokens of the answer, at most (LLM_MAX_TOKENS)"
+    )
+    parser.add_argument(
+        "--temperature", type=_temperature, metavar="T", help="sampling temperature, 0 to 2 (LLM_TEMPERATURE)"
+    )
     parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
     _add_endpoint_options(parser)
+    _add_verbose(parser)
     parser.set_defaults(module="hub.cli.chat")
 
 
@@ -121,6 +127,30 @@ def _add_hub_options(parser: argparse.ArgumentParser) -> None:
         default="HUB_API_KEY",
         help="the environment variable that holds the key for the hub (default HUB_API_KEY)",
     )
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="tell on standard error what goes on: retries, for one"
+    )
+
+
+def _max_tokens(text: str) -> int:
+    """A number of tokens."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError("a number of tokens is a whole number, 0 or more")
+    return int(text)
+
+
+def _temperature(text: str) -> float:
+    """A sampling temperature."""
+    try:
+        temperature = float(text)
+    except ValueError:
+        temperature = -1.0
+    if not 0 <= temperature <= 2:
+        raise argparse.ArgumentTypeError("a temperature is a number from 0 to 2")
+    return temperature
 
 
 def _port(text: str) -> int:

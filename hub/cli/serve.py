@@ -9,8 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 from hub.answerer import Answering, EndpointChoice
+from hub.cli.running_hub import is_host
 from hub.config import Settings
-from hub.errors import MissingExtraError
+from hub.errors import ConfigurationError, MissingExtraError
 
 __all__ = ("run",)
 
@@ -27,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "store", "insecure")}
     given = {name: value for name, value in given.items() if value is not None}
     settings = settings.model_copy(update={"hub": settings.hub.model_copy(update=given)})
+    if not is_host(settings.hub.host):
+        raise ConfigurationError(f"Can't listen on {settings.hub.host}: that is no host's name. Choose with --host.")
     choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(settings, choice, _announce))

@@ -21,6 +21,9 @@ __all__ = ("Endpoint", "OpenResponse", "safe_url")
 
 log = logging.getLogger(__name__)
 
+_BULKY = ("messages", "tools", "stop", "logit_bias")
+"""Parameters without a bound on their size, and plain JSON as they come."""
+
 MIN_SECRET_CHARS = 8
 """What is shorter is a word such as `EMPTY`, and may stand in any message."""
 
@@ -160,6 +163,12 @@ class Endpoint:
             options.setdefault("include_obfuscation", False)
         if options:
             arguments["stream_options"] = options
+        # What the SDK takes as an argument it walks through, item by item, while the event loop waits: 16 s for
+        # 100,000 messages. `extra_body` it takes as it is, and in the place of the argument of the same name.
+        for name in _BULKY:
+            if isinstance(arguments.get(name), list | tuple | dict):
+                extra[name] = arguments.pop(name)
+        arguments.setdefault("messages", ())  # the SDK insists on some
         if extra:
             arguments["extra_body"] = {**extra, **(arguments.get("extra_body") or {})}
         # Compressed, a stream is often held back by whoever compresses it.

@@ -17,6 +17,7 @@ import msgspec
 import openai
 
 from hub.errors import EndpointError, ErrorCode, endpoint_error
+from hub.upstream.transport import RedirectsElsewhereError
 
 __all__ = (
     "from_exception",
@@ -186,7 +187,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ErrorCod
     ((httpx2.ConnectTimeout, httpx2.PoolTimeout), "connect_timeout", True),
     ((httpx2.TimeoutException, openai.APITimeoutError), "first_token_timeout", True),
     ((httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError), "invalid_request", False),
-    (httpx2.TooManyRedirects, "endpoint_error", False),
+    ((httpx2.TooManyRedirects, RedirectsElsewhereError), "endpoint_error", False),
     ((httpx2.DecodingError, openai.APIResponseValidationError), "malformed", False),
     ((httpx2.HTTPError, httpx2.StreamError, openai.APIConnectionError, OSError, EOFError), "connection_failed", True),
     ((TypeError, ValueError, openai.OpenAIError), "invalid_request", False),
@@ -232,6 +233,11 @@ def _sentence(code: ErrorCode, exc: Exception, chain: tuple[BaseException, ...],
         case "invalid_request":
             return f"The request can't be sent to {url}: {safe_text(str(exc)) or type(exc).__name__}"
         case "endpoint_error":
+            for cause in chain:
+                if isinstance(cause, RedirectsElsewhereError):
+                    return (
+                        f"The endpoint at {url} redirects to another host, {safe_text(str(cause))}; it isn't followed."
+                    )
             return f"The endpoint at {url} redirects without end."
         case "malformed":
             return "The endpoint sent something unreadable: the body can't be decoded."
@@ -303,7 +309,7 @@ def safe_text(message: str) -> str:
         if not line.strip() or line.lstrip().startswith(('File "', "Traceback ")):
             break
         lines.append(line.strip())
-    text = _CONTROL.sub(" ", " ".join(lines)).encode("utf-8", "replace").decode()
+    text = _CONTROL.sub(" ", " ".join(lines)).strip().encode("utf-8", "replace").decode()
     text = _URL_USERINFO.sub("", _KEY_LIKE.sub("***", text))
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
 

@@ -38,6 +38,7 @@ def chat_request(
     """
     for name in _NOT_PARAMETERS.keys() & params.keys():
         raise InvalidRequestError(f"{name} is not an argument: {_NOT_PARAMETERS[name]}.")
+    check_type("extra_body", params.get("extra_body"), Mapping)
     request: dict[str, Any] = {"model": profile.model_name, "messages": _messages(messages), **params}
     # OpenAI's newer name for the same limit, where the caller uses it, stands in the place of the older one.
     if max_tokens is not None and "max_completion_tokens" not in params:
@@ -97,7 +98,7 @@ def _messages(messages: Any) -> list[Any]:
     for number, message in enumerate(listed):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise InvalidRequestError(f"messages[{number}] must be a mapping with a 'role'.")
-    return listed
+    return [each if isinstance(each, dict) else dict(each) for each in listed]  # JSON knows no other mapping
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ import aiohttp
 import httpx2
 from yarl import URL
 
-__all__ = ("READ_EXTENSION", "AiohttpTransport", "Read")
+__all__ = ("READ_EXTENSION", "AiohttpTransport", "Read", "RedirectsElsewhereError", "check_redirect")
 
 Read: TypeAlias = Callable[[], Awaitable[bytes]]
 
@@ -50,7 +50,7 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx2.RequestError]], ...] = (
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Sends requests over aiohttp. Its session begins with the first request in an event loop and belongs to it.
+    """Sends requests over aiohttp. A session begins with the first request in an event loop and ends with it.
 
     Args:
         keepalive_timeout: Seconds that an idle connection is kept for another request.
@@ -60,23 +60,20 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._keepalive_timeout = keepalive_timeout
         self._proxies = getproxies()
         self._ssl: ssl.SSLContext | bool = True
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it and wait for the headers of the answer."""
         if self._ssl is True and request.url.scheme == "https":
             # Reading the certificates takes tens of milliseconds.
             self._ssl = await asyncio.to_thread(httpx2.create_ssl_context)
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._session, self._loop = self._new_session(), loop
+        session = await self._session()
         timeout = request.extensions.get("timeout", {})
         proxy, proxy_headers = self._proxy(request.url)
         # Without TLS it is the request itself that a proxy reads.
         own_headers = proxy_headers if request.url.scheme == "http" else {}
         with _mapped_errors():
-            response = await self._session.request(
+            response = await session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
                 headers=httpx2.Headers([*request.headers.multi_items(), *own_headers.items()]),
@@ -93,10 +90,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 proxy=proxy,
                 proxy_headers=proxy_headers,
             )
+        body = _BodyStream(response)
         return httpx2.Response(
             status_code=response.status,
-            headers=response.raw_headers,
-            stream=_BodyStream(response),
+            headers=[
+                (name, value)
+                for name, value in response.raw_headers
+                if not body.is_withheld or name.lower() != _ENCODING
+            ],
+            stream=body,
             request=request,
             extensions={
                 "http_version": b"HTTP/1.1",
@@ -107,8 +109,22 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for _, ending in list(self._sessions.values()):
+            await ending.aclose()
+
+    async def _session(self) -> aiohttp.ClientSession:
+        """The session of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if (known := self._sessions.get(loop)) is not None:
+            return known[0]
+        session = self._new_session()
+        ending = _closed_at_end(session)
+        await anext(ending)
+        self._sessions[loop] = session, ending
+        for ended in [each for each in self._sessions if each.is_closed()]:
+            # Closed already, but where the loop was not shut down in order.
+            await self._sessions.pop(ended)[1].aclose()
+        return session
 
     def _new_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -132,14 +148,61 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return proxy.with_user(None), {"Proxy-Authorization": f"Basic {credentials}"}
 
 
+_Session: TypeAlias = tuple[aiohttp.ClientSession, AsyncGenerator[None, None]]
+
+
+async def _closed_at_end(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    """Close the session when the event loop shuts down its generators, as `asyncio.run` has it do at its end.
+
+    Later no one could: the connections of a loop that is closed can't be closed any more, and aiohttp complains.
+    """
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+class RedirectsElsewhereError(httpx2.RequestError):
+    """A redirect leads away from the endpoint; the message is where to."""
+
+
+async def check_redirect(request: httpx2.Request) -> None:
+    """Refuse a redirect to another origin: a header that holds a key would go along, and the conversation.
+
+    An event hook for requests. The same host's https in the place of its http is no other origin.
+
+    Raises:
+        RedirectsElsewhereError: The request is one that a redirect made, to another origin.
+    """
+    there = request.url
+    here = request.extensions.get(_REDIRECTED_FROM, there)  # a redirect hands the extensions on
+    upgrade = (here.scheme, there.scheme, there.host) == ("http", "https", here.host)
+    if there.origin != here.origin and not upgrade:
+        raise RedirectsElsewhereError(f"{there.scheme}://{there.netloc.decode('ascii')}", request=request)
+    request.extensions[_REDIRECTED_FROM] = there
+
+
+_REDIRECTED_FROM = "hub.redirected_from"
+_ENCODING = b"content-encoding"
+
+
 class _BodyStream(httpx2.AsyncByteStream):
-    """A body for those who read it httpx2's way. That of an error or a redirect is cut where no one reads on."""
+    """A body for those who read it httpx2's way. That of an error or a redirect is cut where no one reads on.
+
+    Attributes:
+        is_withheld: Nothing of the body is given, nor may anything decode it: compressed though that wasn't asked
+            for, a few kilobytes of an error can unfold to gigabytes.
+    """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._max_bytes = MAX_ERROR_BODY_BYTES if response.status >= 300 else None
+        encodings = response.headers.getall("Content-Encoding", ())
+        self.is_withheld = response.status >= 300 and any(each.strip().lower() != "identity" for each in encodings)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.is_withheld:
+            return
         read = 0
         with _mapped_errors():
             while data := await self._response.content.readany():

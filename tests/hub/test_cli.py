@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from hub.events import decode_event
-from hub.testing import Gate, ScriptedEndpoint, chat_reply, check_grammar, status_reply
+from hub.testing import Gate, Reset, ScriptedEndpoint, chat_reply, check_grammar, raw_reply, status_reply
 from hub.upstream.sse import SSEDecoder
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -94,6 +94,7 @@ async def test_serve_asks_the_endpoint_for_its_model_where_none_is_named(endpoin
         (["--base-url", "https://models.example/v1"], "OPENAI_API_KEY"),
         (["--base-url", "nonsense"], "base URL"),
         (["--host", "203.0.113.1", "--insecure"], "203.0.113.1"),
+        (["--host", "a" * 80, "--insecure"], "host's name"),
     ],
 )
 async def test_serve_refuses_what_makes_no_sense_with_a_sentence(arguments: list[str], words: str) -> None:
@@ -177,7 +178,77 @@ async def test_chat_tells_a_failure_in_a_sentence(endpoint: ScriptedEndpoint) ->
     code, _, err = await outcome(await hub("chat", "Hi", "--base-url", endpoint.base_url, "--model", "m"))
     assert code == 1
     assert "Incorrect API key" in err
+    assert err.startswith("hub: ")
     assert "Traceback" not in err
+
+
+async def test_chat_ends_a_begun_line_before_it_tells_of_a_failure(endpoint: ScriptedEndpoint) -> None:
+    endpoint.enqueue(chat_reply(["Hello", Reset()]))
+    code, out, err = await outcome(await hub("chat", "Hi", "--base-url", endpoint.base_url, "--model", "m"))
+    assert (code, out) == (1, "Hello\n")
+    assert err.startswith("hub: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("chat <&-", "Nothing to ask"),
+        (r"printf '\377' | PYTHONUTF8=1 {hub} chat", "encoding"),
+        ("chat Hi >/dev/full", "No space left"),
+        ("doctor >/dev/full", "No space left"),
+        ("--help >/dev/full", "No space left"),
+    ],
+)
+async def test_unusable_standard_streams_are_told_in_a_sentence(
+    endpoint: ScriptedEndpoint, line: str, words: str
+) -> None:
+    command = f"{sys.executable} -m hub"
+    code, out, err = await shell(line.format(hub=command) if "{hub}" in line else f"{command} {line}", endpoint)
+    assert (code, out) == (1, "")
+    assert words in err
+    assert err.startswith("hub: ")
+    assert err.count("\n") == 1
+
+
+async def test_what_the_terminal_can_not_show_becomes_a_question_mark(endpoint: ScriptedEndpoint) -> None:
+    endpoint.enqueue(chat_reply("漢字 in kanji"))
+    code, out, _ = await shell(f"PYTHONIOENCODING=latin-1 {sys.executable} -m hub chat 漢字 2>/dev/null", endpoint)
+    assert (code, out) == (0, "?? in kanji\n")
+
+
+async def shell(line: str, endpoint: ScriptedEndpoint) -> tuple[int, str, str]:
+    variables = environment(LLM_BASE_URL=endpoint.base_url, LLM_MODEL="m")
+    del variables["PYTHONUNBUFFERED"]  # what is buffered has to fail as well
+    process = await asyncio.create_subprocess_shell(
+        line, env=variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    return await outcome(process)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--temperature", "3", "from 0 to 2"),
+        ("--temperature", "nan", "from 0 to 2"),
+        ("--max-tokens", "-1", "0 or more"),
+    ],
+)
+async def test_chat_options_out_of_range_are_wrong_usage(option: str, value: str, words: str) -> None:
+    code, _, err = await outcome(await hub("chat", "Hi", f"{option}={value}"))
+    assert code == 2
+    assert words in err
+
+
+async def test_a_retry_is_told_only_where_it_is_asked_for(endpoint: ScriptedEndpoint) -> None:
+    options = ("chat", "Hi", "--base-url", endpoint.base_url, "--model", "m")
+    endpoint.enqueue(status_reply(503, "busy"), chat_reply("Hello"))
+    code, out, err = await outcome(await hub(*options, "--verbose"))
+    assert (code, out) == (0, "Hello\n")
+    assert "attempt 1" in err
+    endpoint.enqueue(status_reply(503, "busy"), chat_reply("Hello"))
+    code, out, err = await outcome(await hub(*options))
+    assert (code, out) == (0, "Hello\n")
+    assert "attempt" not in err
 
 
 async def test_interrupting_chat_stops_the_answer_in_order(endpoint: ScriptedEndpoint) -> None:
@@ -211,6 +282,38 @@ async def test_tail_follows_a_stream_to_its_end(endpoint: ScriptedEndpoint) -> N
         code, _, err = await outcome(await hub("tail", "str_none", "--url", url, HUB_API_KEY="secret"))
         assert code == 1
         assert "str_none" in err
+
+
+@pytest.mark.parametrize("command", [("tail", "x"), ("doctor",)])
+async def test_an_address_that_is_none_is_told_in_a_sentence(command: tuple[str, ...]) -> None:
+    urls = ("http://[::1", "http://127.0.0.1:99999", "foo", "ftp://x", "http://", "http://a..b")
+    processes = [await hub(*command, "--url", url) for url in urls]
+    for url, (code, out, err) in zip(urls, await asyncio.gather(*map(outcome, processes)), strict=True):
+        assert (code, out) == (1, ""), url
+        assert "http://host:port" in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("tail", "x"), ("doctor",)])
+async def test_a_key_that_can_not_be_sent_is_named(command: tuple[str, ...]) -> None:
+    code, _, err = await outcome(await hub(*command, "--url", "http://127.0.0.1:9", HUB_API_KEY="schlüssel"))
+    assert code == 1
+    assert "HUB_API_KEY" in err
+    assert "schl" not in err
+    assert err.count("\n") == 1
+
+
+async def test_another_server_at_the_address_is_no_hub(endpoint: ScriptedEndpoint) -> None:
+    other = endpoint.base_url.removesuffix("/v1")
+    page = raw_reply(b"<html>", content_type="text/html")
+    endpoint.enqueue(page)
+    code, out, err = await outcome(await hub("tail", "x", "--url", other))
+    assert (code, out) == (1, "")
+    assert "no hub" in err
+    endpoint.enqueue(page, page)
+    code, out, err = await outcome(await hub("doctor", "--url", other))
+    assert (code, err) == (1, "")
+    assert "no hub" in out
 
 
 async def test_doctor_says_what_answers_and_what_does_not(endpoint: ScriptedEndpoint) -> None:

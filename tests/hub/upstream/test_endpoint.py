@@ -12,6 +12,7 @@ import pytest
 from openai import DefaultAioHttpClient
 
 from hub.client import OpenAIClient
+from hub.errors import EndpointError
 from hub.result import LLMResult
 from hub.testing import (
     Close,
@@ -81,8 +82,8 @@ def raw(data: bytes) -> Reply:
         (Reply(status=204, framing="length"), "truncated"),
         (Reply(status=304, framing="length"), "endpoint_error"),
         (Reply(status=300), "endpoint_error"),
-        (Reply(status=302, headers={"Location": "ftp://elsewhere"}), "invalid_request"),
-        (Reply(status=307, headers={"Location": "http://["}), "connection_failed"),
+        (Reply(status=302, headers={"Location": "ftp://elsewhere"}), "endpoint_error"),
+        (Reply(status=307, headers={"Location": "http://["}), "endpoint_error"),
         (status_reply(400), "invalid_request"),
         (status_reply(404), "not_found"),
         (status_reply(500), "endpoint_error"),
@@ -116,6 +117,51 @@ async def test_redirects_without_end_are_an_error_that_says_so(status: int) -> N
 async def test_a_redirect_that_keeps_the_method_is_followed() -> None:
     there = Reply(status=307, headers={"Location": "/elsewhere"}, framing="length")
     assert (await ask(there, WHOLE)).text == "Hi there"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_redirect_to_another_host_is_not_followed(status: int, host: str) -> None:
+    async with ScriptedEndpoint(WHOLE) as other:
+        location = other.base_url.replace("127.0.0.1", f"me:password@{host}") + "/chat/completions?key=secret"
+        there = Reply(status=status, headers={"Location": location}, framing="length")
+        async with (
+            ScriptedEndpoint(there) as endpoint,
+            client_of(endpoint, retry=AT_ONCE, default_headers={"api-key": "a-long-key"}) as client,
+        ):
+            error = (await outcome(client.stream(messages=HELLO))).error
+            assert len(endpoint.requests) == 1
+        assert other.requests == []
+    assert error is not None
+    assert (error.code, error.retryable) == ("endpoint_error", False)
+    assert "redirects to another host" in error.message
+    assert host in error.message
+    assert "password" not in error.message
+    assert "secret" not in error.message
+
+
+async def test_listing_models_follows_no_redirect_to_another_host() -> None:
+    async with ScriptedEndpoint(WHOLE) as other:
+        there = Reply(status=307, headers={"Location": other.base_url}, framing="length")
+        async with ScriptedEndpoint(there) as endpoint, client_of(endpoint) as client:
+            with pytest.raises(EndpointError, match="another host"):
+                await client.list_models()
+        assert other.requests == []
+
+
+async def test_a_compressed_error_body_is_not_unfolded() -> None:
+    bomb = gzip.compress(gzip.compress(b'{"error": "' + b"x" * 50_000_000 + b'"}'))
+    for encoding in ("gzip, gzip", "GZIP", "deflate"):
+        result = await ask(raw_reply(bomb, status=400, headers={"Content-Encoding": encoding}))
+        assert result.error is not None
+        assert result.error.code == "invalid_request"
+        assert result.error.message == "The endpoint answered with status 400."
+
+
+async def test_an_error_body_that_is_not_compressed_is_read() -> None:
+    result = await ask(raw_reply(b'{"error": "so"}', status=400, headers={"Content-Encoding": "Identity"}))
+    assert result.error is not None
+    assert "so" in result.error.message
 
 
 @pytest.mark.parametrize("status", [401, 500])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
+import openai
 import pytest
+from openai.resources.chat.completions import completions
 
+from hub.errors import InvalidRequestError
 from hub.testing import Gate, RecordedRequest, Reply, ScriptedEndpoint, chat_reply, status_reply
 
 from .support import HELLO, NO_RETRY, client_of, outcome, within
@@ -40,6 +44,49 @@ async def test_parameters_that_the_sdk_does_not_know_go_into_the_body() -> None:
         0.1,
         1,
     )
+
+
+async def test_large_parameters_go_into_the_body_past_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[Any] = []
+
+    async def walk(data: Any, expected: Any) -> Any:
+        walked.append(data)
+        return data
+
+    monkeypatch.setattr(completions, "async_maybe_transform", walk)
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    body = await sent(tools=tools, stop=["x"], logit_bias={"1": 2}, top_k=7)
+    assert {name: body[name] for name in ("messages", "tools", "stop", "logit_bias", "top_k")} == {
+        "messages": HELLO,
+        "tools": tools,
+        "stop": ["x"],
+        "logit_bias": {"1": 2},
+        "top_k": 7,
+    }
+    assert [walked[0][name] for name in ("messages", "tools", "stop", "logit_bias")] == [(), *[openai.omit] * 3]
+
+
+async def test_the_callers_extra_body_goes_before_all() -> None:
+    body = await sent(stop=["x"], extra_body={"messages": [], "stop": "y"})
+    assert (body["messages"], body["stop"]) == ([], "y")
+
+
+async def test_an_extra_body_that_is_none_is_refused_at_the_call() -> None:
+    with pytest.raises(InvalidRequestError, match="extra_body"):
+        await sent(extra_body="x")
+
+
+async def test_what_json_does_not_know_is_left_to_the_sdk() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    body = await sent(tools={"f": tool}.values(), stop=openai.omit)
+    assert body["tools"] == [tool]
+    assert "stop" not in body
+
+
+async def test_messages_may_be_any_mapping() -> None:
+    async with ScriptedEndpoint(WHOLE) as endpoint, client_of(endpoint) as client:
+        await outcome(client.stream(messages=[MappingProxyType(HELLO[0])]))
+        assert endpoint.requests[0].json()["messages"] == HELLO
 
 
 async def test_compression_is_not_asked_for() -> None:

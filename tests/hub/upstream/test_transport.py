@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
+import warnings
 from typing import Any
 
 import httpx2
@@ -10,7 +13,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from hub.testing import Close, RecordedRequest, Reply, ScriptedEndpoint, completion_reply, json_reply, raw_reply, refuse
-from hub.upstream.transport import AiohttpTransport
+from hub.upstream.transport import AiohttpTransport, RedirectsElsewhereError, check_redirect
 
 from .support import HELLO, within
 from .test_clocks import full_backlog, silent_listener
@@ -89,6 +92,68 @@ async def test_hosts_that_need_no_proxy_are_asked_straight(monkeypatch: pytest.M
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with ScriptedEndpoint(json_reply({"by": "itself"})) as endpoint:
         assert (await ask(endpoint.base_url)).json() == {"by": "itself"}
+
+
+@pytest.mark.parametrize(
+    ("here", "location", "is_followed"),
+    [
+        ("http://a/v1", "/v2", True),
+        ("http://a/v1", "http://A:80/v2", True),
+        ("http://a/v1", "https://a/v1", True),
+        ("http://a:8000/v1", "https://a:8443/v1", True),
+        ("https://a/v1", "http://a/v1", False),
+        ("http://a/v1", "http://a:8000/v1", False),
+        ("http://a/v1", "//b/v1", False),
+        ("http://a:8000/v1", "http:/v1", False),
+        ("http://a/v1", "https://b/v1", False),
+        ("https://a/v1", "https://a.b/v1", False),
+        ("https://a/v1", "https://a@b/v1", False),
+    ],
+)
+async def test_redirects_are_followed_at_the_same_host_only(here: str, location: str, is_followed: bool) -> None:
+    asked: list[httpx2.URL] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url)
+        return httpx2.Response(200) if asked[1:] else httpx2.Response(307, headers={"Location": location})
+
+    transport = httpx2.MockTransport(respond)
+    hooks = {"request": [check_redirect]}
+    async with httpx2.AsyncClient(transport=transport, follow_redirects=True, event_hooks=hooks) as http:
+        if is_followed:
+            await http.post(here)
+        else:
+            with pytest.raises(RedirectsElsewhereError):
+                await http.post(here)
+    assert len(asked) == (2 if is_followed else 1)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_client_serves_one_event_loop_after_another(in_order: bool) -> None:
+    answers: list[Any] = []
+    complaints: list[Any] = []
+    http = httpx2.AsyncClient(transport=AiohttpTransport())
+
+    async def use(*, last: bool = False) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        async with ScriptedEndpoint(json_reply({})) as endpoint:
+            answers.append((await within(http.post(endpoint.base_url))).status_code)
+        gc.collect()
+        if last:
+            await http.aclose()
+
+    with warnings.catch_warnings():
+        # A loop that isn't shut down in order leaves its sockets to the collector.
+        warnings.simplefilter("error" if in_order else "ignore", ResourceWarning)
+        for last in (False, False, True):
+            if in_order:
+                asyncio.run(use(last=last))
+            else:
+                loop = asyncio.new_event_loop()
+                loop.run_until_complete(use(last=last))
+                loop.close()
+        gc.collect()
+    assert (answers, complaints) == ([200] * 3, [])
 
 
 async def test_the_sdk_works_over_it_for_everything_else() -> None:
