@@ -62,6 +62,7 @@ class HubSettings(BaseSettings):
     retention_ttl: float = Field(3_600.0, ge=0, validation_alias="HUB_RETENTION_TTL")
     retention_bytes: int = Field(256_000_000, ge=1_000_000, validation_alias="HUB_RETENTION_BYTES")
     heartbeat_interval: float = Field(15.0, gt=0, le=300, validation_alias="HUB_HEARTBEAT_INTERVAL")
+    request_timeout: float = Field(20.0, gt=0, validation_alias="HUB_REQUEST_TIMEOUT")
     stuck_timeout: float = Field(30.0, gt=0, validation_alias="HUB_STUCK_TIMEOUT")
     drain_timeout: float = Field(20.0, ge=0, validation_alias="HUB_DRAIN_TIMEOUT")
 

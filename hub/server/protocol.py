@@ -16,7 +16,6 @@ __all__ = ("EdgeProtocol", "edge_protocol")
 
 MAX_PIPELINED = 8
 MAX_HEAD_BYTES = 65_536
-HEAD_TIMEOUT = 20.0
 _EXTENSION = "hub.edge"
 
 
@@ -25,6 +24,9 @@ class EdgeProtocol(HttpToolsProtocol):
 
     # Slots, since with further names the instance's dict would no longer share its keys: 1.5 KB a connection.
     __slots__ = ("_audience", "_head_bytes", "_head_timer", "_rest", "_running", "_stuck_timer", "_subscriber")
+
+    request_timeout: ClassVar[float] = 20.0
+    """Seconds that the head of a request may take to come."""
 
     stuck_timeout: ClassVar[float] = 30.0
     """Seconds after which a connection that takes no byte of what is written is aborted."""
@@ -47,7 +49,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
             if self._head_timer is None:
-                self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
+                self._head_timer = self.loop.call_later(self.request_timeout, self.transport.abort)
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")

@@ -14,9 +14,6 @@ from hub.server.problem import ProblemError
 
 __all__ = ("StreamRequest", "read_body", "read_position", "read_stream_request")
 
-BODY_PART_TIMEOUT = 20.0
-"""Seconds to wait for the next part of a body."""
-
 MAX_DISCARDED_BYTES = 100_000_000
 """How much of a body that is too large is read and thrown away, so that its sender gets to read the answer."""
 
@@ -61,8 +58,8 @@ class StreamRequest(BaseModel):
         return self.model_dump(exclude_unset=True, exclude_none=True)
 
 
-async def read_stream_request(request: Request, max_body_bytes: int) -> StreamRequest:
-    """The body of `POST /v1/streams`, checked.
+async def read_stream_request(request: Request, *, max_bytes: int, timeout: float) -> StreamRequest:
+    """The body of `POST /v1/streams`, checked; bounds as for `read_body`.
 
     Raises:
         ProblemError: 413, 415, 400 for what is no JSON, 422 for JSON of another shape.
@@ -71,7 +68,7 @@ async def read_stream_request(request: Request, max_body_bytes: int) -> StreamRe
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise ProblemError(415, "Send the request as JSON, with 'Content-Type: application/json'.")
-    body = await read_body(request, max_body_bytes)
+    body = await read_body(request, max_bytes=max_bytes, timeout=timeout)
     try:
         data = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -82,31 +79,36 @@ async def read_stream_request(request: Request, max_body_bytes: int) -> StreamRe
         raise ProblemError(422, _sentences(exc)) from exc
 
 
-async def _parts_in_time(request: Request) -> AsyncGenerator[bytes, None]:
+async def _parts_in_time(request: Request, timeout: float) -> AsyncGenerator[bytes, None]:
     parts = request.stream()
     while True:
         try:
-            part = await asyncio.wait_for(anext(parts), BODY_PART_TIMEOUT)
+            part = await asyncio.wait_for(anext(parts), timeout)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            detail = f"No further part of the body came for {BODY_PART_TIMEOUT:g} s."
+            detail = f"No further part of the body came for {timeout:g} s."
             raise ProblemError(408, detail, {"Connection": "close"}) from None
         yield part
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, timeout: float) -> bytes:
     """The request's body.
 
+    Args:
+        request: Whose body has not been read.
+        max_bytes: How large it may be.
+        timeout: Seconds to wait for each next part of it.
+
     Raises:
-        ProblemError: 413 where it is larger than `max_bytes`.
+        ProblemError: 413 where it is larger than `max_bytes`, 408 where it doesn't come.
     """
     parts: list[bytes] = []
     size = 0
     announced = request.headers.get("content-length", "0")
     too_large = announced.isdigit() and int(announced) > max_bytes
     try:
-        async for part in _parts_in_time(request):
+        async for part in _parts_in_time(request, timeout):
             size += len(part)
             too_large = too_large or size > max_bytes
             if too_large:

@@ -63,7 +63,9 @@ class Routes:
 
     async def start(self, request: Request) -> Response:
         """Begin a stream: 201 and its address, or with `Accept: text/event-stream` the stream itself."""
-        body = await read_stream_request(request, self._settings.max_body_bytes)
+        body = await read_stream_request(
+            request, max_bytes=self._settings.max_body_bytes, timeout=self._settings.request_timeout
+        )
         models = self._answering.models
         if body.model is not None and models is not None and body.model not in models:
             raise ProblemError(422, f"The model {body.model!r} is not served here; there is: {', '.join(models)}.")
@@ -98,12 +100,12 @@ class Routes:
         snapshot = request.query_params.get("snapshot", "").lower() in ("1", "true")
         if stream.is_closed and after == stream.last_seq:
             return Response(status_code=204)  # ends a browser's EventSource for good
+        self._check_places()
         return self._subscription(stream, after=after, snapshot=snapshot)
 
     def _subscription(
         self, stream: StreamLog, *, after: int, snapshot: bool = False, headers: dict[str, str] | None = None
     ) -> Response:
-        self._check_places()
         return SubscriptionResponse(
             self._edge,
             stream,

@@ -71,7 +71,8 @@ def build_server(
     """
     if issubclass(http, EdgeProtocol):
         # uvicorn makes a protocol for each connection and hands it no settings of ours.
-        http = type(http.__name__, (http,), {"__slots__": (), "stuck_timeout": settings.stuck_timeout})
+        bounds = {"request_timeout": settings.request_timeout, "stuck_timeout": settings.stuck_timeout}
+        http = type(http.__name__, (http,), {"__slots__": (), **bounds})
     config = uvicorn.Config(
         create_app(hub, edge, settings, answering),
         http=http,

@@ -122,7 +122,8 @@ class Endpoint:
             page = await self._sdk.models.list(timeout=openai.Timeout(timeout))
         except Exception as exc:
             error = failures.from_exception(exc, url=self.url)
-            error.args = (self.redact(error.message),)
+            error.message = self.redact(error.message)
+            error.args = (error.message,)
             raise error from None  # the SDK's own words may quote the key
         return [model.id for model in page.data or ()]
 

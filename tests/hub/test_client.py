@@ -18,6 +18,7 @@ from hub.errors import (
     ClosedError,
     ConfigurationError,
     EndpointConnectionError,
+    EndpointError,
     EndpointStatusError,
     EndpointStreamError,
     EndpointTimeoutError,
@@ -381,3 +382,15 @@ async def test_a_long_answer_takes_no_memory_that_grows_with_it(
 
 def test_the_stream_of_events_is_public() -> None:
     assert hub.EventStream is EventStream
+
+
+async def test_a_key_that_the_endpoint_quotes_is_not_shown_by_the_list_of_models() -> None:
+    quoting = status_reply(401, "Incorrect API key provided: sk-very-secret-1")
+    async with (
+        ScriptedEndpoint(quoting) as endpoint,
+        OpenAIClient("m", base_url=endpoint.base_url, api_key="sk-very-secret-1") as client,
+    ):
+        with pytest.raises(EndpointError) as raised:
+            await client.list_models()
+    assert "very-secret" not in f"{raised.value} {raised.value.message} {raised.value!r}"
+    assert raised.value.code == "unauthorized"

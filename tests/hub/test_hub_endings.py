@@ -59,8 +59,10 @@ async def test_a_generation_that_breaks_still_ends_its_log(said: int, quiet: Non
         [WORDS[:2], [WORDS[3]]],
         [WORDS[:2], [text(2, "\ud83d")]],
         [[text(5)]],
+        [[None]],
+        [None],
     ],
-    ids=["nothing", "no_end", "hole", "half_a_character", "no_beginning"],
+    ids=["nothing", "no_end", "hole", "half_a_character", "no_beginning", "no_event", "no_batch"],
 )
 @in_standing_time
 async def test_a_generation_that_breaks_the_grammar_still_ends_its_log(script: Any, quiet: None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -219,3 +219,31 @@ async def test_late_readers_leave_no_copies_of_the_log_behind(running_hub: Runni
     assert audience._chunks == {}
     assert log.is_closed
     stuck.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"])
+async def test_a_request_that_never_comes_whole_is_given_up(start_hub: StartHub, before: bytes) -> None:
+    async with start_hub(request_timeout=0.2) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        async with asyncio.timeout(10):
+            if before:
+                writer.write(before)
+                await reader.readuntil(b"}")
+            writer.write(b"G")
+            with suppress(ConnectionError):
+                await reader.read()  # returns at the connection's end, which is what is awaited
+        writer.transport.abort()
+
+
+async def test_a_body_that_never_comes_whole_is_408(start_hub: StartHub) -> None:
+    async with start_hub(request_timeout=0.2) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(
+            b"POST /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 100\r\n\r\n{"messages"'
+        )
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"0.2 s" in answer
