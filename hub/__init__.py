@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hub.client import AsyncOpenAIClient as AsyncOpenAIClient
     from hub.client import EventStream as EventStream
-    from hub.client import LLMClient as LLMClient
     from hub.client import OpenAIClient as OpenAIClient
     from hub.completion import Completion as Completion
     from hub.completion import fold as fold
+    from hub.embeddings import Embeddings as Embeddings
     from hub.errors import BackendError as BackendError
     from hub.errors import ClosedError as ClosedError
     from hub.errors import ConfigurationError as ConfigurationError
@@ -38,13 +38,17 @@ if TYPE_CHECKING:
     from hub.errors import MalformedEventError as MalformedEventError
     from hub.errors import MissingExtraError as MissingExtraError
     from hub.errors import MissingKeyError as MissingKeyError
+    from hub.errors import OutputTruncatedError as OutputTruncatedError
+    from hub.errors import OutputValidationError as OutputValidationError
     from hub.errors import PositionError as PositionError
+    from hub.errors import RefusalError as RefusalError
     from hub.errors import RequestError as RequestError
     from hub.errors import SequenceGapError as SequenceGapError
     from hub.errors import SinkError as SinkError
     from hub.errors import StoreError as StoreError
     from hub.errors import StreamExistsError as StreamExistsError
     from hub.errors import StreamNotFoundError as StreamNotFoundError
+    from hub.errors import StructuredOutputError as StructuredOutputError
     from hub.events import ApprovalRequest as ApprovalRequest
     from hub.events import Done as Done
     from hub.events import Error as Error
@@ -64,7 +68,32 @@ if TYPE_CHECKING:
     from hub.hub import Generation as Generation
     from hub.hub import Generator as Generator
     from hub.hub import Hub as Hub
+    from hub.llm import LLM as LLM
+    from hub.llm import AnswerStream as AnswerStream
+    from hub.llm import ObjectAnswerStream as ObjectAnswerStream
+    from hub.llm_client import LLMClient as LLMClient
+    from hub.models.catalog import GPT5 as GPT5
+    from hub.models.catalog import GPT5Mini as GPT5Mini
+    from hub.models.catalog import GPT5Nano as GPT5Nano
+    from hub.models.catalog import GPT5Point1 as GPT5Point1
+    from hub.models.catalog import GPT5Point2 as GPT5Point2
+    from hub.models.catalog import GPT6Point1Sol as GPT6Point1Sol
+    from hub.models.catalog import GPT6Point1Terra as GPT6Point1Terra
+    from hub.models.catalog import TextEmbedding3Large as TextEmbedding3Large
+    from hub.models.catalog import TextEmbedding3Small as TextEmbedding3Small
+    from hub.models.pricing import UsageCosts as UsageCosts
+    from hub.models.profile import ModelDeprecationWarning as ModelDeprecationWarning
     from hub.models.profile import ModelProfile as ModelProfile
+    from hub.models.profile import RateLimits as RateLimits
+    from hub.models.tokens import TokenCount as TokenCount
+    from hub.object_stream import ObjectStream as ObjectStream
+    from hub.observe.base import Call as Call
+    from hub.observe.base import Observer as Observer
+    from hub.observe.base import Observers as Observers
+    from hub.observe.base import Outcome as Outcome
+    from hub.observe.defaults import default_observers as default_observers
+    from hub.observe.logs import LogObserver as LogObserver
+    from hub.observe.telemetry import OpenTelemetryObserver as OpenTelemetryObserver
     from hub.result import ChoiceResult as ChoiceResult
     from hub.result import Failure as Failure
     from hub.result import LLMResult as LLMResult
@@ -80,20 +109,23 @@ if TYPE_CHECKING:
     from hub.streams.base import StreamStore as StreamStore
     from hub.streams.log import StreamLog as StreamLog
     from hub.streams.memory import MemoryStreamStore as MemoryStreamStore
+    from hub.structured import PartialParser as PartialParser
+    from hub.structured import ResponseModel as ResponseModel
     from hub.upstream.clocks import Timeouts as Timeouts
+    from hub.upstream.connections import Fallback as Fallback
     from hub.upstream.retry import RetryPolicy as RetryPolicy
 
 _MODULES = {
     "hub.client": (
         "AsyncOpenAIClient",
         "EventStream",
-        "LLMClient",
         "OpenAIClient",
     ),
     "hub.completion": (
         "Completion",
         "fold",
     ),
+    "hub.embeddings": ("Embeddings",),
     "hub.errors": (
         "BackendError",
         "ClosedError",
@@ -110,13 +142,17 @@ _MODULES = {
         "MalformedEventError",
         "MissingExtraError",
         "MissingKeyError",
+        "OutputTruncatedError",
+        "OutputValidationError",
         "PositionError",
+        "RefusalError",
         "RequestError",
         "SequenceGapError",
         "SinkError",
         "StoreError",
         "StreamExistsError",
         "StreamNotFoundError",
+        "StructuredOutputError",
     ),
     "hub.events": (
         "ApprovalRequest",
@@ -141,7 +177,40 @@ _MODULES = {
         "Generator",
         "Hub",
     ),
-    "hub.models.profile": ("ModelProfile",),
+    "hub.llm": (
+        "AnswerStream",
+        "LLM",
+        "ObjectAnswerStream",
+    ),
+    "hub.llm_client": ("LLMClient",),
+    "hub.models.catalog": (
+        "GPT5",
+        "GPT5Mini",
+        "GPT5Nano",
+        "GPT5Point1",
+        "GPT5Point2",
+        "GPT6Point1Sol",
+        "GPT6Point1Terra",
+        "TextEmbedding3Large",
+        "TextEmbedding3Small",
+    ),
+    "hub.models.pricing": ("UsageCosts",),
+    "hub.models.profile": (
+        "ModelDeprecationWarning",
+        "ModelProfile",
+        "RateLimits",
+    ),
+    "hub.models.tokens": ("TokenCount",),
+    "hub.object_stream": ("ObjectStream",),
+    "hub.observe.base": (
+        "Call",
+        "Observer",
+        "Observers",
+        "Outcome",
+    ),
+    "hub.observe.defaults": ("default_observers",),
+    "hub.observe.logs": ("LogObserver",),
+    "hub.observe.telemetry": ("OpenTelemetryObserver",),
     "hub.result": (
         "ChoiceResult",
         "Failure",
@@ -163,7 +232,12 @@ _MODULES = {
     ),
     "hub.streams.log": ("StreamLog",),
     "hub.streams.memory": ("MemoryStreamStore",),
+    "hub.structured": (
+        "PartialParser",
+        "ResponseModel",
+    ),
     "hub.upstream.clocks": ("Timeouts",),
+    "hub.upstream.connections": ("Fallback",),
     "hub.upstream.retry": ("RetryPolicy",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 import httpx2
-from openai import AsyncOpenAI
 
-from hub.completion import Completion
 from hub.config import Settings
-from hub.errors import ClosedError, ConfigurationError, endpoint_error
+from hub.embeddings import Embeddings
+from hub.errors import (
+    ClosedError,
+    ConfigurationError,
+    EndpointError,
+    InvalidRequestError,
+    OutputValidationError,
+    endpoint_error,
+)
 from hub.events import new_stream_id
 from hub.formats import sse
-from hub.models.profile import ModelProfile
+from hub.models.profile import ModelProfile, as_profile
+from hub.object_stream import ObjectStream
+from hub.observe import Observer, Observers, default_observers
+from hub.response import as_response, embeddings_response, failed_response
 from hub.result import LLMResult
 from hub.sink import Sink, pump
-from hub.upstream.address import NO_KEY, find_address
-from hub.upstream.answer import ChatAnswer
+from hub.structured import ResponseModel
+from hub.upstream.answer import Answer
 from hub.upstream.clocks import Timeouts
-from hub.upstream.endpoint import Endpoint
-from hub.upstream.request import as_profile, chat_request, check_max_tokens, check_temperature, check_type
+from hub.upstream.connections import Connections, Fallback
+from hub.upstream.embedding_call import EmbeddingCall
+from hub.upstream.plan import Plan
+from hub.upstream.request import (
+    Api,
+    Request,
+    check_api,
+    check_max_tokens,
+    check_seconds,
+    check_temperature,
+    check_type,
+    model_request,
+)
 from hub.upstream.retry import RetryPolicy
 from hub.upstream.stream import EventStream
-from hub.upstream.transport import AiohttpTransport, check_redirect
+from hub.upstream.translate import to_chat
 
-__all__ = ("AsyncOpenAIClient", "EventStream", "LLMClient", "OpenAIClient")
+__all__ = ("AsyncOpenAIClient", "EventStream", "Fallback", "OpenAIClient")
 
-LLM_BASE_URL = "http://localhost:8000/v1"
-LLM_MODEL = "google/gemma-3-27b-it"
-LLM_MAX_TOKENS = 256
-LLM_TEMPERATURE = 0.7
+T = TypeVar("T")
+Model = str | ModelProfile | type[ModelProfile]
 
 
 class OpenAIClient:
-    """Asks any endpoint that speaks OpenAI's Chat Completions.
+    """Asks any endpoint that speaks OpenAI's Chat Completions or its Responses API.
 
     What is not given is read from the environment (a `.env` nearby is loaded on import): the base URL from
     `OPENAI_BASE_URL`, else `LLM_BASE_URL`, else OpenAI's own; the key from `OPENAI_API_KEY`, or `LLM_API_KEY`
@@ -44,76 +62,89 @@ class OpenAIClient:
     to the other. Endpoints on this machine need none.
 
     An endpoint's failure is an `error` event in `stream`, `stream_sse` and `stream_to_sink`, `status` and `error`
-    of `invoke`'s result, and an `EndpointError` raised by `generate` and `generate_streaming`. Misuse raises at
-    the call, everywhere.
+    of `invoke`'s result and of `get_response`'s dictionary, and an `EndpointError` raised by `generate`,
+    `generate_streaming`, `embedding`, and by `invoke` with a `response_model`. Misuse raises at the call, everywhere.
 
     Args:
-        model: The model's name at the endpoint, or a `ModelProfile`.
+        model: The model: its name at the endpoint, the key of a profile, or a `ModelProfile`, class or object.
         base_url: The endpoint, usually ending in `/v1`.
         api_key: Its key; `EMPTY` for one that asks for none.
         max_tokens: Tokens of an answer, at most; 0 is a value.
-        temperature: Sampling temperature; 0 is a value.
+        temperature: Sampling temperature; 0 is a value. Not sent to models that take none.
+        api: `chat` or `responses`; by default `LLM_API`, else what the model's profile says, which is `chat` for
+            unknown models.
         timeouts: The four clocks; by default as `LLM_*_TIMEOUT` say, else 5, 120, 60 and 600 s.
         retry: When to try again; by default `LLM_ATTEMPTS` tries, else 3.
+        fallbacks: Where to go, in order, when the endpoint fails: models' names or profiles, asked at the same
+            endpoint, and `Fallback(…)` for other endpoints. By default the models of `LLM_FALLBACK_MODELS`.
+        cool_down: Seconds for which one that failed is asked after the others; by default `LLM_COOL_DOWN_DELAY`,
+            else 30.
+        restart: Try again, here or elsewhere, also after content has gone out: as a new `attempt`, which voids it.
+            By default as `LLM_RESTART` says, else not.
+        hedge_delay: Seconds without content after which a second try is begun beside the first, at the next
+            fallback or the same endpoint; the first to say something goes on. Both may be billed. By default
+            `LLM_HEDGE_DELAY`, else there is none.
+        observers: Are told of every call; by default the log and, where it is installed, OpenTelemetry.
         http_client: An `httpx2.AsyncClient` to send with, which stays its owner's to close; it follows redirects as
             it will. Without one, only those are followed that stay at the endpoint's host.
-        default_headers: Sent with each request.
+        default_headers: Sent with each request to the first endpoint.
 
     Raises:
-        MissingKeyError: The endpoint needs a key and none is known.
+        MissingKeyError: An endpoint needs a key and none is known.
         ConfigurationError: Another setting is missing or makes no sense.
 
     Attributes:
+        profile: What is known of the model.
         model, max_tokens, temperature: What a call uses that doesn't say otherwise.
         client: The `openai.AsyncOpenAI` beneath.
     """
 
     def __init__(
         self,
-        model: str | ModelProfile | None = None,
+        model: Model | None = None,
         *,
         base_url: str | None = None,
         api_key: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        api: Api | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
+        fallbacks: Iterable[Model | Fallback] | None = None,
+        cool_down: float | None = None,
+        restart: bool | None = None,
+        hedge_delay: float | None = None,
+        observers: Iterable[Observer] | None = None,
         http_client: httpx2.AsyncClient | None = None,
         default_headers: Mapping[str, str] | None = None,
         settings: Settings | None = None,
     ) -> None:
         check_type("base_url", base_url, str)
         check_type("api_key", api_key, str)
-        check_type("timeouts", timeouts, Timeouts)
-        check_type("retry", retry, RetryPolicy)
         settings = settings or Settings.load()
         llm = settings.llm
         named = model if model is not None else llm.model
         if named is None:
             raise ConfigurationError("No model: pass one, as in OpenAIClient('gpt-5.1'), or set LLM_MODEL.")
         self.profile = as_profile(named)
+        self.profile.warn_if_deprecated()
         self.model = self.profile.model_name
         self.max_tokens = check_max_tokens(max_tokens if max_tokens is not None else llm.max_tokens)
         self.temperature = check_temperature(temperature if temperature is not None else llm.temperature)
-        self._timeouts = timeouts or Timeouts(
-            connect_timeout=llm.connect_timeout,
-            first_token_timeout=llm.first_token_timeout,
-            stall_timeout=llm.stall_timeout,
-            total_timeout=llm.total_timeout,
+        self._api = check_api(api) or llm.api
+        self._plan = Plan.of(llm).changed(timeouts=timeouts, retry=retry, restart=restart, hedge_delay=hedge_delay)
+        self._connections = Connections(
+            settings,
+            base_url=base_url,
+            api_key=api_key,
+            default_headers=default_headers,
+            fallbacks=llm.fallback_list() if fallbacks is None else fallbacks,
+            cool_down=check_seconds("cool_down", cool_down, llm.cool_down_delay),
+            http_client=http_client,
         )
-        self._retry = retry or RetryPolicy(attempts=llm.attempts)
-        address = find_address(settings, base_url, api_key)
-        headers = {**address.headers, **(default_headers or {})}
-        self._owns_http_client = http_client is None
-        self.client = AsyncOpenAI(
-            base_url=address.url,
-            api_key=address.api_key,
-            max_retries=0,
-            http_client=http_client or _http_client(),
-            default_headers=headers,
-        )
-        # Of a header such as "Bearer …", what follows the word is the secret.
-        self._endpoint = Endpoint(self.client, secrets=[value.split(" ")[-1] for value in headers.values()])
+        self.client = self._connections.sdk
+        self._observers = Observers(default_observers() if observers is None else observers)
+        self._embeddings = EmbeddingCall(self._connections.endpoint, self.client, self._observers)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -122,7 +153,7 @@ class OpenAIClient:
     @property
     def base_url(self) -> str:
         """The endpoint's address, without user and password."""
-        return self._endpoint.url
+        return self._connections.endpoint.url
 
     async def list_models(self, *, timeout: float = 5.0) -> list[str]:
         """The names of the models that the endpoint says it has, in its order.
@@ -133,7 +164,7 @@ class OpenAIClient:
         Raises:
             EndpointError: It can't be reached, or doesn't say.
         """
-        return await self._endpoint.list_models(timeout=timeout)
+        return await self._connections.endpoint.list_models(timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,78 +173,147 @@ class OpenAIClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections to the endpoint. A second call does nothing."""
+        """Close the connections to the endpoints. A second call does nothing."""
         if not self._closed:
             self._closed = True
-            if self._owns_http_client:
-                await self.client.close()
+            await self._connections.aclose()
 
     async def close(self) -> None:
         """The same as `aclose`, by the SDK's name for it."""
         await self.aclose()
 
+    @overload
+    def stream(self, *, response_model: type[T], **params: Any) -> ObjectStream[T]: ...
+
+    @overload
+    def stream(self, *, response_model: None = None, **params: Any) -> EventStream: ...
+
+    @overload  # types that are no class, such as `int | None`
+    def stream(self, *, response_model: Any, **params: Any) -> ObjectStream[Any]: ...
+
     def stream(
         self,
         *,
-        messages: Iterable[Any],
-        model: str | ModelProfile | None = None,
+        messages: Iterable[Any] | None = None,
+        input: str | Iterable[Any] | None = None,  # noqa: A002 - the Responses API's name
+        response_model: Any = None,
+        model: Model | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        api: Api | None = None,
         stream_id: str | None = None,
         identifier: str | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
+        restart: bool | None = None,
+        hedge_delay: float | None = None,
         **params: Any,
     ) -> EventStream:
         """Ask, and get the answer's events as they come.
 
         Args:
             messages: The conversation, in Chat Completions' form; at least one.
+            input: The same in the Responses API's form, instead: a text, or a list of items. Either goes to either.
+            response_model: What the answer is to be: a pydantic model, or another type that has a JSON Schema. The
+                stream then is an `ObjectStream`.
             model: Another model than the client's.
             max_tokens: Tokens of the answer, at most.
             temperature: Sampling temperature.
-            stream_id: The id for the events; a fresh one by default.
+            api: Another API than the client's.
+            stream_id: The id for the events; a fresh one by default. Sent as `X-Client-Request-Id` and, the same for
+                each try, as `Idempotency-Key`.
             identifier: Your own name for the request, kept in `meta`.
             timeouts: Other clocks than the client's.
             retry: Another retry policy than the client's.
-            params: Any other parameter of Chat Completions; what the SDK doesn't know goes into the body as it is.
+            restart: Another choice than the client's.
+            hedge_delay: Another delay than the client's, in seconds.
+            params: Any other parameter of either API; what the SDK doesn't know goes into the body as it is.
 
         Raises:
             InvalidRequestError: The arguments are missing or wrong.
             ClosedError: The client is closed.
         """
-        if self._closed:
-            raise ClosedError("the client is closed")
-        check_type("timeouts", timeouts, Timeouts)
-        check_type("retry", retry, RetryPolicy)
+        self._check_open()
         check_type("stream_id", stream_id, str)
         check_type("identifier", identifier, str)
+        # Read once: a fallback gets the same.
+        given = {**params, "messages": _listed(messages), "input": _listed(input)}
+        shape = None
+        if response_model is not None:
+            shape = ResponseModel.of(response_model)
+            if params.keys() & {"response_format", "text"}:
+                raise InvalidRequestError("response_model and response_format exclude each other: pass one.")
+            given["response_format"] = shape.response_format()
         profile = self.profile if model is None else as_profile(model)
-        request = chat_request(
-            profile=profile,
-            messages=messages,
-            max_tokens=self.max_tokens if max_tokens is None else max_tokens,
-            temperature=self.temperature if temperature is None else temperature,
-            params=params,
-        )
-        stream_id = stream_id or new_stream_id()
-        answer = ChatAnswer(
-            self._endpoint,
-            request,
-            stream_id=stream_id,
-            timeouts=timeouts or self._timeouts,
-            retry=retry or self._retry,
-            allows_missing_finish_reason=profile.allows_missing_finish_reason,
-            identifier=identifier,
-        )
-        return EventStream(answer, stream_id)
+        if model is not None:
+            profile.warn_if_deprecated()
+        check_max_tokens(max_tokens)
+        check_temperature(temperature)
 
-    async def invoke(self, *, messages: Iterable[Any], **params: Any) -> LLMResult:
+        def request(profile: ModelProfile) -> Request:
+            default = self.temperature if profile.takes_temperature else None
+            return model_request(
+                profile=profile,
+                api=check_api(api) or self._api,
+                max_tokens=self.max_tokens if max_tokens is None else max_tokens,
+                temperature=default if temperature is None else temperature,
+                params=given,
+            )
+
+        stream_id = stream_id or new_stream_id()
+        answer = Answer(
+            self._connections.targets(profile, request),
+            self._plan.changed(timeouts=timeouts, retry=retry, restart=restart, hedge_delay=hedge_delay),
+            stream_id=stream_id,
+            identifier=identifier,
+            observers=self._observers,
+        )
+        return EventStream(answer, stream_id) if shape is None else ObjectStream(answer, stream_id, shape)
+
+    @overload
+    async def invoke(self, *, response_model: type[T], max_reasks: int = 0, **params: Any) -> T: ...
+
+    @overload
+    async def invoke(self, *, response_model: None = None, **params: Any) -> LLMResult: ...
+
+    @overload
+    async def invoke(self, *, response_model: Any, max_reasks: int = 0, **params: Any) -> Any: ...
+
+    async def invoke(self, *, response_model: Any = None, max_reasks: int = 0, **params: Any) -> Any:
         """Ask, and get the whole answer; arguments as for `stream`.
 
-        A failure of the endpoint is in the result's `status` and `error`; `raise_for_status()` raises it.
+        A failure of the endpoint is in the result's `status` and `error`; `raise_for_status()` raises it. With a
+        `response_model` the answer is an object of that type, and what is not one raises.
+
+        Args:
+            response_model: What the answer is to be.
+            max_reasks: How often the model is told what is wrong with its answer and asked again, at most.
+            params: As for `stream`.
+
+        Raises:
+            EndpointError: With a `response_model`: the endpoint gave no whole answer.
+            StructuredOutputError: With a `response_model`: the answer is no such object; its subclass says why.
         """
-        return await _fold(self.stream(messages=messages, **params))
+        if response_model is None:
+            if max_reasks:
+                raise InvalidRequestError("max_reasks is for calls with a response_model.")
+            return await self.stream(**params).result()
+        return await self._invoke_object(ResponseModel.of(response_model), response_model, max_reasks, params)
+
+    async def _invoke_object(
+        self, shape: ResponseModel[T], response_model: type[T], max_reasks: int, params: dict[str, Any]
+    ) -> T:
+        check_type("max_reasks", max_reasks, int)
+        params |= {name: _listed(params[name]) for name in ("messages", "input") if name in params}
+        while True:
+            result = (await self.stream(response_model=response_model, **params).result()).raise_for_status()
+            try:
+                return shape.parse(result)
+            except OutputValidationError as exc:
+                if max_reasks < 1:
+                    raise
+                max_reasks -= 1
+                params = _with_messages(params, shape.ask_again(result, exc))
 
     async def generate(self, messages: Iterable[Any], **params: Any) -> str:
         """Ask, and get the answer's text; the first choice's where there are several.
@@ -221,7 +321,7 @@ class OpenAIClient:
         Raises:
             EndpointError: The endpoint gave no whole answer.
         """
-        result = await _fold(self.stream(messages=messages, **params))
+        result: LLMResult = await self.stream(messages=messages, **params).result()
         return result.raise_for_status().text
 
     def generate_streaming(self, messages: Iterable[Any], **params: Any) -> AsyncIterator[str]:
@@ -232,65 +332,150 @@ class OpenAIClient:
         """
         return _texts(self.stream(messages=messages, **params))
 
-    def stream_sse(self, *, messages: Iterable[Any], **params: Any) -> AsyncIterator[bytes]:
-        """Ask, and get the answer as SSE frames, ready for the body of a `text/event-stream` response."""
-        return _frames(self.stream(messages=messages, **params))
+    def stream_sse(self, **params: Any) -> AsyncIterator[bytes]:
+        """Ask, and get the answer as SSE frames, ready for the body of a `text/event-stream` response.
 
-    async def stream_to_sink(self, sink: Sink, *, messages: Iterable[Any], **params: Any) -> LLMResult:
+        Arguments as for `stream`.
+        """
+        return _frames(self.stream(**params))
+
+    async def stream_to_sink(self, sink: Sink, **params: Any) -> LLMResult:
         """Ask, send every event to the sink, and get the whole answer. The sink stays open.
+
+        Arguments as for `stream`.
 
         Raises:
             Exception: What the sink raised.
         """
-        async with self.stream(messages=messages, **params) as events:
+        async with self.stream(**params) as events:
             return await pump(events, sink)
+
+    async def get_response(
+        self,
+        *,
+        messages: Iterable[Any] | None = None,
+        input: Any = None,  # noqa: A002 - the Responses API's name
+        model: Model | None = None,
+        identifier: str | None = None,
+        cache_response: bool = False,
+        rewrite_cache: bool = False,
+        regen_cache: bool = False,
+        hash_as_identifier: bool = False,
+        attempts: int | None = None,
+        backoff: float | None = None,
+        timeout: float | None = None,
+        **params: Any,
+    ) -> dict[str, Any]:
+        """Ask, and get the answer as a dictionary, which JSON can hold.
+
+        Its members: `params` (what was asked), `output` (the text; for a model of embeddings the vectors),
+        `tool_calls`, `reasoning`, `finish_reason`, `usage`, `status` (`completed`, `failed`, `cancelled`), `error`
+        (`"OK"`, else the message), `error_code` (None where all is well), `model`, `cached`, `stream_id` and
+        `identifier`.
+
+        Args:
+            messages: The conversation, in Chat Completions' form.
+            input: The same in the Responses API's form, or what to embed.
+            model: Another model than the client's.
+            identifier: Your own name for the request; by default the stream's id.
+            cache_response: Keep the answer in the cache; without effect while the client has none, like the next three.
+            rewrite_cache: Write a new entry beside older ones.
+            regen_cache: Ask anew whatever the cache holds.
+            hash_as_identifier: Name the request by a digest of what it says.
+            attempts: Tries in all, instead of the retry policy's.
+            backoff: Seconds before the second try, instead of the retry policy's.
+            timeout: Seconds for the whole call, instead of the `total_timeout`.
+            params: As for `stream`.
+
+        Raises:
+            InvalidRequestError: The arguments are missing or wrong.
+            ClosedError: The client is closed.
+        """
+        messages, input = _listed(messages), _listed(input)  # noqa: A001
+        profile = self.profile if model is None else as_profile(model)
+        plan = self._plan.changed(timeouts=params.pop("timeouts", None), retry=params.pop("retry", None)).limited(
+            attempts=attempts, backoff=backoff, total_timeout=timeout
+        )
+        limits: dict[str, Any] = {"timeouts": plan.timeouts, "retry": plan.retry}
+        stream_id = params.pop("stream_id", None) or new_stream_id()
+        asked: dict[str, Any] = {"model": profile.model_name, **params}
+        asked |= {name: value for name, value in (("messages", messages), ("input", input)) if value is not None}
+        named: dict[str, Any] = {"stream_id": stream_id, "identifier": identifier or stream_id}
+        if profile.category == "embeddings":
+            try:
+                embeddings = await self.embedding(input, model=profile, **limits, **params)
+            except EndpointError as exc:
+                return failed_response(exc, params=asked, **named)
+            return embeddings_response(embeddings, params=asked, **named)
+        call = {**params, **limits, "messages": messages, "input": input, "model": profile, "stream_id": stream_id}
+        result = await self.stream(**call, identifier=identifier).result()
+        return as_response(result, params=asked, identifier=named["identifier"])
+
+    async def embedding(
+        self,
+        input: Any,  # noqa: A002 - the API's name
+        *,
+        model: Model | None = None,
+        dimensions: int | None = None,
+        concurrency: int = 4,
+        identifier: str | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        **params: Any,
+    ) -> Embeddings:
+        """Embed one text or many; large lists go in several requests, and the vectors come in the inputs' order.
+
+        Args:
+            input: A text, texts, token ids or lists of token ids.
+            model: Another model than the client's.
+            dimensions: The length of the vectors; None leaves it to the model.
+            concurrency: Requests under way at once, at most.
+            identifier: Your own name for the call, for observers.
+            timeouts: Other clocks than the client's.
+            retry: Another retry policy than the client's, for each request.
+            params: Any other parameter of the embeddings API.
+
+        Raises:
+            InvalidRequestError: The arguments are missing or wrong.
+            EndpointError: The endpoint did not give all vectors. Fallbacks are not asked: another model's vectors
+                would be no answer.
+            ClosedError: The client is closed.
+        """
+        self._check_open()
+        check_type("identifier", identifier, str)
+        plan = self._plan.changed(timeouts=timeouts, retry=retry)
+        profile = self.profile if model is None else as_profile(model)
+        return await self._embeddings(
+            input,
+            profile=profile,
+            dimensions=dimensions,
+            concurrency=concurrency,
+            identifier=identifier,
+            timeouts=plan.timeouts,
+            retry=plan.retry,
+            params=params,
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the client is closed")
 
 
 AsyncOpenAIClient = OpenAIClient
 
 
-class LLMClient(OpenAIClient):
-    """A client configured from `LLM_*` alone, for a server of one's own such as vLLM.
-
-    With nothing set: `http://localhost:8000/v1`, key `EMPTY`, `google/gemma-3-27b-it`, 256 tokens, temperature 0.7.
-    """
-
-    def __init__(
-        self,
-        model: str | ModelProfile | None = None,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        settings: Settings | None = None,
-        **options: Any,
-    ) -> None:
-        settings = settings or Settings.load()
-        llm = settings.llm
-        super().__init__(
-            _first(model, llm.model, LLM_MODEL),
-            base_url=_first(base_url, llm.base_url, LLM_BASE_URL),
-            api_key=_first(api_key, llm.api_key.get_secret_value() if llm.api_key else None, NO_KEY),
-            max_tokens=_first(max_tokens, llm.max_tokens, LLM_MAX_TOKENS),
-            temperature=_first(temperature, llm.temperature, LLM_TEMPERATURE),
-            settings=settings,
-            **options,
-        )
+def _listed(value: Any) -> Any:
+    """What can be read only once, as a list."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
-def _http_client() -> httpx2.AsyncClient:
-    hooks = {"request": [check_redirect]}
-    return httpx2.AsyncClient(transport=AiohttpTransport(), follow_redirects=True, event_hooks=hooks)
-
-
-async def _fold(events: EventStream) -> LLMResult:
-    completion = Completion()
-    async with aclosing(events.batches()) as batches:
-        async for batch in batches:
-            for event in batch:
-                completion.add(event)
-    return completion.result()
+def _with_messages(params: dict[str, Any], more: Iterable[Any]) -> dict[str, Any]:
+    """The call with these messages at its end, whichever form it was in."""
+    if params.get("messages") is None:
+        translated = to_chat({"input": params.get("input"), "instructions": params.get("instructions")})
+        params = {name: value for name, value in params.items() if name not in ("input", "instructions")}
+        params["messages"] = translated["messages"]
+    return {**params, "messages": [*params["messages"], *more]}
 
 
 async def _texts(events: EventStream) -> AsyncGenerator[str, None]:
@@ -306,7 +491,3 @@ async def _frames(events: EventStream) -> AsyncGenerator[bytes, None]:
     async with aclosing(aiter(events)) as iterator:
         async for event in iterator:
             yield sse.frame(event)
-
-
-def _first(*values: Any) -> Any:
-    return next(value for value in values if value is not None)

@@ -5,7 +5,7 @@ A `.env` file is loaded into the environment when `hub` is imported; nothing her
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,7 +41,16 @@ class EndpointSettings(BaseSettings):
     stall_timeout: float = Field(60.0, gt=0, validation_alias="LLM_STALL_TIMEOUT")
     total_timeout: float = Field(600.0, gt=0, validation_alias="LLM_TOTAL_TIMEOUT")
     attempts: int = Field(3, ge=1, le=20, validation_alias="LLM_ATTEMPTS")
+    fallback_models: str | None = Field(None, validation_alias="LLM_FALLBACK_MODELS")
+    restart: bool = Field(False, validation_alias="LLM_RESTART")
+    hedge_delay: float | None = Field(None, ge=0, validation_alias="LLM_HEDGE_DELAY")
+    cool_down_delay: float = Field(30.0, ge=0, validation_alias="LLM_COOL_DOWN_DELAY")
+    api: Literal["chat", "responses"] | None = Field(None, validation_alias="LLM_API")
     local_gguf: str | None = Field(None, validation_alias="LLM_LOCAL_GGUF")
+
+    def fallback_list(self) -> tuple[str, ...]:
+        """The models to ask, in order, where the first one fails."""
+        return _comma_separated(self.fallback_models) if self.fallback_models else ()
 
 
 class HubSettings(BaseSettings):

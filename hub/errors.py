@@ -15,6 +15,10 @@
     │   │   ├── EndpointConnectionError   it can't be reached, or went away
     │   │   ├── EndpointTimeoutError  one of the four clocks ran out
     │   │   └── EndpointStreamError   what it sent is no answer: truncated, malformed, refused in mid-stream
+    │   ├── StructuredOutputError     the model: its answer is not the object that was asked for
+    │   │   ├── RefusalError          it refused
+    │   │   ├── OutputTruncatedError  it reached its limit of tokens first
+    │   │   └── OutputValidationError it said something else
     │   ├── LimitError                a budget is used up
     │   │   └── HubBusyError          the hub takes no further stream or subscriber now
     │   └── BackendError              a store, cache or sink below us failed
@@ -31,7 +35,8 @@ code that catches exceptions see the same word.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 __all__ = (
     "ERROR_CODES",
@@ -51,13 +56,17 @@ __all__ = (
     "MalformedEventError",
     "MissingExtraError",
     "MissingKeyError",
+    "OutputTruncatedError",
+    "OutputValidationError",
     "PositionError",
+    "RefusalError",
     "RequestError",
     "SequenceGapError",
     "SinkError",
     "StoreError",
     "StreamExistsError",
     "StreamNotFoundError",
+    "StructuredOutputError",
     "endpoint_error",
 )
 
@@ -191,6 +200,48 @@ class EndpointTimeoutError(EndpointError):
 
 class EndpointStreamError(EndpointError):
     """The endpoint's answer is broken: truncated, malformed, no stream at all, or an error inside it."""
+
+
+class StructuredOutputError(HubError):
+    """The model's answer is not the object that was asked for.
+
+    Attributes:
+        text: What the model said, as it came.
+        result: The whole answer as an `LLMResult`, usage and cost included.
+    """
+
+    def __init__(self, message: str, *, text: str, result: Any) -> None:
+        super().__init__(message)
+        self.text = text
+        self.result = result
+
+
+class RefusalError(StructuredOutputError):
+    """The model refused, or a filter did.
+
+    Attributes:
+        refusal: The refusal in the model's words; empty where it gave none.
+    """
+
+    def __init__(self, message: str, *, text: str, result: Any, refusal: str) -> None:
+        super().__init__(message, text=text, result=result)
+        self.refusal = refusal
+
+
+class OutputTruncatedError(StructuredOutputError):
+    """The answer reached its limit of tokens before the object was whole."""
+
+
+class OutputValidationError(StructuredOutputError):
+    """The answer is no JSON, or not of the model asked for.
+
+    Attributes:
+        errors: What is wrong: dictionaries with `loc`, `msg` and `type`, as pydantic gives them.
+    """
+
+    def __init__(self, message: str, *, text: str, result: Any, errors: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message, text=text, result=result)
+        self.errors = list(errors)
 
 
 class LimitError(HubError):

@@ -152,7 +152,8 @@ class ToolCallDelta(Event, frozen=True, kw_only=True, tag="tool_call_delta"):
     """A part of a tool call: the first one of an `index` has `id` and `name`, each appends to `arguments`.
 
     `id`, `name` and `extra` are left out of the JSON where None, as in most of the parts that follow the first.
-    `extra` keeps what an endpoint attaches to a call and wants back with it (Gemini's `extra_content`).
+    `extra` keeps what an endpoint attaches to a call and wants back with it (Gemini's `extra_content`, the Responses
+    API's sealed reasoning).
     """
 
     type: ClassVar[Literal["tool_call_delta"]] = "tool_call_delta"

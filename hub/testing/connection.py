@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from http import HTTPStatus
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from hub.testing.replies import Close, Gate, Hang, Pause, Reply, Reset, Step, status_reply
 from hub.testing.request import MAX_HEAD_BYTES, BadRequestError, RecordedRequest, read_request
+from hub.testing.steps import head_fields, phrase, sliced, wait
 
 __all__ = ("Connection",)
 
@@ -119,20 +119,14 @@ class _Answer:
 
     def _head(self) -> bytes:
         reply = self._reply
-        framing: dict[str, str] = {} if self._keep_alive else {"Connection": "close"}
-        if reply.framing == "chunked":
-            framing["Transfer-Encoding"] = "chunked"
-        elif reply.framing == "length":
-            framing["Content-Length"] = str(sum(len(step) for step in reply.steps if isinstance(step, bytes)))
-        given = {name.lower() for name in reply.headers}
-        headers = {**reply.headers, **{name: value for name, value in framing.items() if name.lower() not in given}}
+        headers = head_fields(reply, keep_alive=self._keep_alive)
         version = "HTTP/1.0" if reply.framing == "close" else "HTTP/1.1"
-        lines = [f"{version} {reply.status} {_phrase(reply.status)}", *(f"{k}: {v}" for k, v in headers.items())]
+        lines = [f"{version} {reply.status} {phrase(reply.status)}", *(f"{k}: {v}" for k, v in headers.items())]
         return "\r\n".join((*lines, "\r\n")).encode("latin-1")
 
     async def _carry_out(self, steps: Sequence[Step], *, chunked: bool) -> None:
         after_bytes = False
-        for step in _sliced(steps, self._reply.slice_bytes):
+        for step in sliced(steps, self._reply.slice_bytes):
             if isinstance(step, bytes):
                 if after_bytes:
                     # A turn of the loop between two writes, so that a reader can find them apart.
@@ -146,12 +140,8 @@ class _Answer:
 
     async def _do(self, step: Pause | Gate | Hang | Reset | Close) -> None:
         match step:
-            case Pause():
-                await asyncio.sleep(step.seconds)
-            case Gate():
-                await step.pass_through()
-            case Hang():
-                await asyncio.get_running_loop().create_future()
+            case Pause() | Gate() | Hang():
+                await wait(step)
             case Reset():
                 connection: socket.socket = self._writer.get_extra_info("socket")
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
@@ -160,20 +150,3 @@ class _Answer:
                 raise _ConnectionOverError
             case _:
                 assert_never(step)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Scripted"
-
-
-def _sliced(steps: Sequence[Step], size: int | None) -> Iterator[Step]:
-    """The steps with bytes cut to `size`; empty bytes go, since as a chunk they would end the body."""
-    for step in steps:
-        if not isinstance(step, bytes):
-            yield step
-        elif step:
-            width = len(step) if size is None else size
-            yield from (step[start : start + width] for start in range(0, len(step), width))

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from hub.testing.chat import chat_reply, completion_reply, usage_counts, words
+from hub.testing.embeddings import embeddings_answer
 from hub.testing.replies import Reply, json_reply, status_reply
 from hub.testing.request import RecordedRequest
+from hub.testing.responses import responses_reply, responses_usage, whole_response_reply
 
 __all__ = ("EchoHandler",)
 
@@ -57,12 +59,18 @@ class _ChatRequest(msgspec.Struct):
     stream_options: _StreamOptions | None = None
 
 
+class _ResponsesRequest(msgspec.Struct):
+    model: str
+    input: str | list[dict[str, Any]]
+    stream: bool | None = None
+
+
 class EchoHandler:
-    """Serves `GET /v1/models` and `POST /v1/chat/completions` under the name of `model`.
+    """Serves `GET /v1/models` and `POST` to `/v1/chat/completions`, `/v1/responses` and `/v1/embeddings`.
 
     The answer says first that no language model is behind it, then repeats the last user message word by word; a
-    message with the word "markdown" in it gets a sample of Markdown as well. Anything else gets an error such as
-    OpenAI sends.
+    message with the word "markdown" in it gets a sample of Markdown as well. Embeddings are the `fake_vector` of
+    each text. Anything else gets an error such as OpenAI sends.
 
     Args:
         word_delay: Seconds before each word.
@@ -82,7 +90,11 @@ class EchoHandler:
                 return json_reply({"object": "list", "data": [model]})
             case "POST", "/v1/chat/completions":
                 return self._chat(request.body)
-            case _, "/v1/models" | "/v1/chat/completions":
+            case "POST", "/v1/responses":
+                return self._respond(request.body)
+            case "POST", "/v1/embeddings":
+                return embeddings_answer(request, model=self._model)
+            case _, "/v1/models" | "/v1/chat/completions" | "/v1/responses" | "/v1/embeddings":
                 return status_reply(405, f"Not allowed here: {request.method}.")
             case _, path:
                 return status_reply(404, f"Invalid URL ({request.method} {path})")
@@ -109,6 +121,22 @@ class EchoHandler:
             created=created,
         )
 
+    def _respond(self, body: bytes) -> Reply:
+        try:
+            asked = msgspec.json.decode(body, type=_ResponsesRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            return status_reply(400, f"The body is no request for a response: {exc}.")
+        messages = _of_input(asked.input)
+        if not messages:
+            return status_reply(400, "'input' is empty: at least one message is needed.", param="input")
+        answer = _answer(_last_user_text(messages))
+        usage = responses_usage(sum(len(words(_text(message))) for message in messages), len(words(answer)))
+        created, response_id = int(time.time()), f"resp-scripted-{next(self._numbers)}"
+        named: dict[str, Any] = {"model": self._model, "created": created, "response_id": response_id}
+        if not asked.stream:
+            return whole_response_reply(answer, usage=usage, **named)
+        return responses_reply(answer, usage=usage, delay=self._word_delay, **named)
+
 
 def _answer(said: str) -> str:
     echo = f" You said: {said}" if said else " There was no user message."
@@ -117,6 +145,17 @@ def _answer(said: str) -> str:
 
 def _last_user_text(messages: Sequence[_Message]) -> str:
     return next((_text(message) for message in reversed(messages) if message.role == "user"), "")
+
+
+def _of_input(given: str | list[dict[str, Any]]) -> list[_Message]:
+    """The messages of a Responses `input`; calls of tools and their outputs are none."""
+    if isinstance(given, str):
+        return [_Message(role="user", content=given)] if given else []
+    return [
+        _Message(role=str(item["role"]), content=item.get("content"))
+        for item in given
+        if "role" in item and isinstance(item.get("content"), str | list)
+    ]
 
 
 def _text(message: _Message) -> str:

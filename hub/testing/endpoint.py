@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
-from collections.abc import Callable
-from typing import Self, TypeAlias
+from typing import Self
 
 from hub.errors import ClosedError
 from hub.testing.connection import Connection
-from hub.testing.echo import EchoHandler
-from hub.testing.replies import Reply, status_reply
+from hub.testing.replies import Reply
 from hub.testing.request import RecordedRequest
+from hub.testing.script import Handler, Script
 
-__all__ = ("Handler", "ScriptedEndpoint")
-
-log = logging.getLogger(__name__)
-
-Handler: TypeAlias = Callable[[RecordedRequest], Reply]
-"""Answers a request that no scripted reply is left for."""
+__all__ = ("ScriptedEndpoint",)
 
 
 class ScriptedEndpoint:
@@ -46,16 +38,9 @@ class ScriptedEndpoint:
     def __init__(
         self, *replies: Reply, handler: Handler | None = None, port: int = 0, max_requests: int = 10_000
     ) -> None:
-        if max_requests < 1:
-            raise ValueError(f"max_requests must be 1 or more, not {max_requests}")
-        self.requests: list[RecordedRequest] = []
-        self._replies = deque(replies)
-        self._handler: Handler = EchoHandler() if handler is None else handler
-        self._has_handler = handler is not None
-        self._may_improvise = self._has_handler or not replies
+        self._script = Script(*replies, handler=handler, max_requests=max_requests)
+        self.requests: list[RecordedRequest] = self._script.requests
         self._port = port
-        self._max_requests = max_requests
-        self._received = 0
         self._open: set[Connection] = set()
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -103,14 +88,11 @@ class ScriptedEndpoint:
 
     def enqueue(self, *replies: Reply) -> None:
         """Add replies to the script."""
-        self._replies.extend(replies)
-        self._may_improvise = self._has_handler
+        self._script.enqueue(*replies)
 
     async def received(self, count: int = 1) -> RecordedRequest:
         """Return the latest request once `count` have arrived since the start."""
-        while self._received < count:
-            await self._changed.wait()
-        return self.requests[-1]
+        return await self._script.received(count)
 
     async def all_closed(self) -> None:
         """Return once no connection is open."""
@@ -118,31 +100,13 @@ class ScriptedEndpoint:
             await self._changed.wait()
 
     def _connect(self) -> Connection:
-        connection = Connection(self._answer, self._closed, self._tasks)
+        connection = Connection(self._script.answer, self._closed, self._tasks)
         self._open.add(connection)
         if self._server is None:
             connection.abort()
         return connection
 
-    def _answer(self, request: RecordedRequest) -> Reply:
-        self.requests.append(request)
-        del self.requests[: -self._max_requests]
-        self._received += 1
-        self._notify()
-        if self._replies:
-            return self._replies.popleft()
-        if not self._may_improvise:
-            return status_reply(500, f"The script has no reply for request {self._received}: enqueue one.")
-        try:
-            return self._handler(request)
-        except Exception as exc:
-            log.exception("the handler of a scripted endpoint failed")
-            return status_reply(500, f"The scripted endpoint's handler raised {type(exc).__name__}: {exc}")
-
     def _closed(self, connection: Connection) -> None:
         self._open.discard(connection)
-        self._notify()
-
-    def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 
 from hub.completion import closing_events
 from hub.errors import EndpointError, endpoint_error
-from hub.events import EndStatus, LLMEvent
-from hub.models.tokens import BYTES_PER_TOKEN, estimate_input_tokens
+from hub.events import EndStatus, LLMEvent, Usage
+from hub.observe.base import Observers
 from hub.result import Failure, TokenUsage
-from hub.upstream.chat import ChatDecoder
-from hub.upstream.clocks import Clock, InterruptedByWatchdog, Timeouts, Watchdog
-from hub.upstream.endpoint import Endpoint, OpenResponse
-from hub.upstream.request import ChatRequest
-from hub.upstream.retry import RetryPolicy
+from hub.upstream.attempt import Attempt
+from hub.upstream.clocks import Clock, InterruptedByWatchdog, Watchdog
+from hub.upstream.endpoint import Sending
+from hub.upstream.hedge import race
+from hub.upstream.observation import Observation
+from hub.upstream.plan import Plan
+from hub.upstream.route import Route, Target
 
-__all__ = ("ChatAnswer",)
+__all__ = ("Answer",)
 
 log = logging.getLogger(__name__)
 
@@ -30,79 +32,88 @@ AFTER_DONE_TIMEOUT = 0.05
 """Seconds to wait for the end of a body after `[DONE]`, so that its connection can be used again."""
 
 
-class ChatAnswer:
+class Answer:
     """The answer to one request, produced as it is read.
 
     `batches` gives the events of a read at a time and ends after `done`, whatever the endpoint did. `stop` ends it
     early from anywhere. `ending` tells what is still due where `batches` can't go on, since it was cancelled.
 
     Args:
-        endpoint: Where to ask.
-        request: What to ask.
+        targets: Where to ask, in order; the next one is asked where one fails.
+        plan: How to go about it.
         stream_id: Goes into every event.
-        timeouts: The four clocks.
-        retry: When to try again; only before the first content has gone out.
-        allows_missing_finish_reason: A body that just ends is whole.
         identifier: The caller's own name for the request.
+        observers: Are told what becomes of it.
         rand: Gives a number between 0 and 1, for the retries' jitter.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        request: ChatRequest,
+        targets: Sequence[Target],
+        plan: Plan,
         *,
         stream_id: str,
-        timeouts: Timeouts,
-        retry: RetryPolicy,
-        allows_missing_finish_reason: bool = False,
         identifier: str | None = None,
+        observers: Observers | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
-        self._endpoint = endpoint
-        self._request = request
+        self._route = Route(targets)
+        self._plan = plan
         self._stream_id = stream_id
-        self._timeouts = timeouts
-        self._retry = retry
-        self._allows_missing_finish_reason = allows_missing_finish_reason
         self._identifier = identifier
         self._rand = rand
         self._watchdog: Watchdog | None = None
-        self._response: OpenResponse | None = None
-        self._attempt = 1
-        self._decoder = self._new_decoder()
-        self._was_answered = False
-        self._at_end = False
+        self._tries = 0
+        self._next_seq = 0
+        self._attempt = self._try_at(self._route.fresh() or targets[0])
+        self._loser: Attempt | None = None
+        self._spent: TokenUsage | None = None
+        self._total: TokenUsage | None = None
         self._is_finished = False
-        self._failure: EndpointError | None = None
+        self._observation = Observation(Observers(()) if observers is None else observers)
+        self._headers: Mapping[str, str] = {}
         self._stopped = False
-        self._closed = False
+        self._end_status: EndStatus | None = None
+        self._ended_by: Failure | None = None
 
     async def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
         """Every event from `meta` to `done`, in lists of what came together."""
-        watchdog = self._watchdog = Watchdog(self._timeouts)
+        watchdog = self._watchdog = Watchdog(self._plan.timeouts)
         if self._stopped:
             watchdog.stop()
+        self._headers = self._observation.begin(self._attempt.target, self._stream_id, self._identifier)
         try:
             while True:
                 try:
-                    await self._open(watchdog)
-                    while not self._at_end:
+                    if events := await self._open(watchdog):
+                        yield self._note(events, watchdog)
+                    while not self._attempt.at_end:
                         if events := await self._read(watchdog):
-                            yield events
-                    if (delay := self._delay_before_retry()) is None:
-                        break
-                    await self._release()
+                            yield self._note(events, watchdog)
+                except InterruptedByWatchdog:
+                    self._time_out(watchdog)
+                if (retry := self._retry(watchdog)) is None:
+                    break
+                target, delay = retry
+                await self._attempt.release()
+                try:
                     watchdog.expect_nothing()
                     await watchdog.guard(partial(asyncio.sleep, delay))
                 except InterruptedByWatchdog:
                     break
-                self._attempt += 1
+                voided = self._void()
+                self._attempt = self._try_at(target)
+                self._observation.asks(target, tries=self._tries)
+                if voided:
+                    yield voided
             yield self._close()
             await self._await_body_end(watchdog)
         finally:
             watchdog.close()
-            await self._release()
+            try:
+                await self._attempt.release()
+            finally:
+                self._observe_end()
 
     def stop(self) -> None:
         """End the stream as `cancelled` at once; does nothing after its end."""
@@ -112,125 +123,169 @@ class ChatAnswer:
 
     def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
         """The events from the last batch's end through `done`; nothing where `done` has been given already."""
-        return [] if self._closed else self._end(status, failure)
+        return [] if self._end_status is not None else self._end(status, failure)
 
-    async def _open(self, watchdog: Watchdog) -> None:
-        self._decoder = self._new_decoder()
-        self._failure = None
-        self._at_end = False
+    def _try_at(self, target: Target) -> Attempt:
+        self._tries += 1
+        return Attempt(
+            target,
+            number=self._tries,
+            stream_id=self._stream_id,
+            first_seq=self._next_seq,
+            identifier=self._identifier,
+        )
+
+    async def _open(self, watchdog: Watchdog) -> list[LLMEvent]:
         self._is_finished = False
         watchdog.expect_first_token()
-        connect_timeout = self._timeouts.connect_timeout
-        try:
-            self._response = await watchdog.guard(
-                partial(self._endpoint.open_chat, self._request, connect_timeout=connect_timeout)
-            )
-        except EndpointError as exc:
-            self._failure = exc
-            self._at_end = True
-        else:
-            self._was_answered = True
+        sending = Sending(self._plan.timeouts.connect_timeout, self._stream_id, self._headers)
+        delay = self._plan.hedge_delay
+        if delay is None or self._tries >= self._max_tries:
+            await watchdog.guard(partial(self._attempt.open, sending))
+            return []
+        ended = await watchdog.guard(partial(race, self._attempt, self._hedge, sending, delay=delay))
+        self._attempt, self._loser = ended.winner, ended.loser
+        # The last `meta` bears the highest number, whoever began last.
+        if self._loser is not None:
+            self._loser.number = self._tries - 1
+            self._observation.asks(self._attempt.target, tries=self._tries)
+        return self._attempt.renumber(self._tries, ended.events)
+
+    def _hedge(self) -> Attempt:
+        return self._try_at(self._route.fresh() or self._attempt.target)
 
     async def _read(self, watchdog: Watchdog) -> list[LLMEvent]:
-        """The events of one read; sets `_at_end` after the last, and `_failure` where the answer is broken."""
-        assert self._response is not None
-        decoder = self._decoder
+        """The events of one read."""
+        attempt = self._attempt
         try:
-            data = await watchdog.guard(self._response.read)
+            data = await watchdog.guard(attempt.read)
         except InterruptedByWatchdog:
             raise
         except Exception as exc:
-            if not decoder.is_finished:
-                self._failure = self._endpoint.translate(exc)
-                self._at_end = True
-                return []
-            data = b""  # the answer is whole; how its connection ends is of no interest
-        events = decoder.feed(data) if data else decoder.finish()
-        if decoder.ended and data:
-            events += decoder.finish()
-        if not data or decoder.ended or decoder.failure is not None:
-            self._at_end = True
-            self._failure = decoder.failure
-        if decoder.is_finished:
+            return attempt.lost(exc)
+        return attempt.take(data)
+
+    def _note(self, events: list[LLMEvent], watchdog: Watchdog) -> list[LLMEvent]:
+        """Set the clock for what comes next."""
+        if self._attempt.decoder.is_finished:
             if not self._is_finished:
                 self._is_finished = True
                 watchdog.expect_end(AFTER_FINISH_TIMEOUT)
-        elif events:
+        else:
             self._is_finished = False
             watchdog.expect_content()
+        self._observation.take(events)
         return events
 
-    def _delay_before_retry(self) -> float | None:
-        """Seconds before the next attempt; None where this one was the last."""
-        if self._failure is None or self._decoder.has_begun:
+    def _time_out(self, watchdog: Watchdog) -> None:
+        """One of the clocks ran out, or the stream was stopped."""
+        clock = watchdog.interruption
+        if clock is not None and clock != "cancelled" and not self._attempt.decoder.is_finished:
+            self._attempt.fail(self._timed_out(clock))
+
+    @property
+    def _max_tries(self) -> int:
+        return max(self._plan.retry.attempts, len(self._route))
+
+    def _retry(self, watchdog: Watchdog) -> tuple[Target, float] | None:
+        """Where the next attempt goes, after how many seconds; None where this one was the last."""
+        attempt, error = self._attempt, self._attempt.failure
+        if error is None:
+            if watchdog.interruption is None:
+                attempt.target.cool_down.succeeded()
             return None
-        delay = self._retry.delay(self._failure, self._attempt, self._rand())
-        if delay is not None:
-            log.info(
-                "attempt %d of stream %s failed (%s), the next one comes in %.2f s",
-                self._attempt,
-                self._stream_id,
-                self._failure.code,
-                delay,
-            )
-        return delay
+        attempt.target.cool_down.failed(error)
+        if watchdog.interruption in ("cancelled", "total_timeout") or self._tries >= self._max_tries:
+            return None
+        if attempt.decoder.has_begun and not self._plan.restart:
+            return None
+        target, delay = self._route.fresh(), 0.0
+        if target is None:
+            wait = self._plan.retry.delay(error, self._tries, self._rand())
+            if wait is None:
+                return None
+            target, delay = self._route.again(attempt.target), wait
+        watchdog.go_on()
+        self._observation.retry(error, delay)
+        return target, delay
+
+    def _void(self) -> list[LLMEvent]:
+        """What is due before the next `meta`: what an attempt used whose content doesn't count any more."""
+        decoder = self._attempt.decoder
+        if not decoder.has_begun:
+            return []
+        events = self._usages(decoder.next_seq, with_own=True)
+        self._next_seq = decoder.next_seq + len(events)
+        return events
 
     def _close(self) -> list[LLMEvent]:
         """How the stream ended, as its last events."""
         interruption = self._watchdog.interruption if self._watchdog else None
+        attempt = self._attempt
         events: list[LLMEvent] = []
-        if interruption is not None and self._decoder.is_finished:
-            events = self._decoder.finish()  # only usage was missing
+        if interruption is not None and attempt.decoder.is_finished:
+            events = attempt.take(b"")  # only usage was missing
         elif interruption == "cancelled":
             return self._end("cancelled", None)
-        elif interruption is not None:
-            self._failure = self._timed_out(interruption)
-        if self._failure is None:
+        elif interruption == "total_timeout":
+            attempt.fail(self._timed_out(interruption))
+        if attempt.failure is None:
             return events + self._end("completed", None)
-        error = self._failure
-        message = self._endpoint.redact(error.message)
+        error = attempt.failure
         return events + self._end(
-            "failed", Failure(code=error.code, message=message, status=error.status, retryable=error.retryable)
+            "failed", Failure(code=error.code, message=error.message, status=error.status, retryable=error.retryable)
         )
 
     def _end(self, status: EndStatus, failure: Failure | None) -> list[LLMEvent]:
-        self._closed = True
-        decoder = self._decoder
-        opening = decoder.open()
+        self._end_status, self._ended_by = status, failure
+        decoder = self._attempt.decoder
+        events = self._attempt.begin()
+        if status == "completed":
+            self._observation.note_meta(events)
+        events += self._usages(decoder.next_seq, with_own=False)
+        usage = self._attempt.usage()
+        self._total = usage if self._spent is None else self._spent + usage
         is_whole = status == "completed"
-        return opening + closing_events(
+        return events + closing_events(
             stream_id=self._stream_id,
-            first_seq=decoder.next_seq,
+            first_seq=events[-1].seq + 1 if events else decoder.next_seq,
             status=status,
             error=failure,
-            usage=self._usage(),
-            earlier_usage=None,
+            usage=usage,
+            earlier_usage=self._spent,
             meta=None,
             step=0,
-            attempt=self._attempt,
+            attempt=self._attempt.number,
             finish_reason=decoder.finish_reasons.reason(is_whole=is_whole),
             finish_reasons=decoder.finish_reasons.reasons(is_whole=is_whole),
             raw_finish_reason=decoder.finish_reasons.raw(is_whole=is_whole),
         )
 
-    def _usage(self) -> TokenUsage:
-        """What the endpoint reported, else an estimate of what it did; zeros where it gave no answer at all."""
-        decoder = self._decoder
-        if decoder.usage is not None:
-            return decoder.usage
-        refused = self._failure is not None and not decoder.output_chars and self._failure.code != "stall_timeout"
-        if not self._was_answered or refused:
-            return TokenUsage()
-        params = self._request.params
-        prompt = estimate_input_tokens(params.get("messages") or (), params.get("tools"))
-        # An event is at least a token, in nearly every server; long events are counted by their length.
-        completion = max(decoder.output_deltas, -(-decoder.output_chars // BYTES_PER_TOKEN))
-        return TokenUsage(
-            input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion, estimated=True
+    def _usages(self, first_seq: int, *, with_own: bool) -> list[LLMEvent]:
+        """What other tries than the last one used."""
+        loser, self._loser = self._loser, None
+        spenders = [(loser.number, loser)] if loser is not None and loser.was_answered else []
+        if with_own:
+            spenders.append((self._attempt.number, self._attempt))
+        events: list[LLMEvent] = []
+        for seq, (number, attempt) in enumerate(spenders, first_seq):
+            usage = attempt.usage()
+            self._spent = usage if self._spent is None else self._spent + usage
+            events.append(Usage.of(usage, stream_id=self._stream_id, seq=seq, attempt=number))
+        return events
+
+    def _observe_end(self) -> None:
+        attempt = self._attempt
+        self._observation.end(
+            status=self._end_status or "cancelled",
+            failure=self._ended_by,
+            usage=attempt.usage() if self._total is None else self._total,
+            finish_reasons=attempt.decoder.finish_reasons,
+            request_id=attempt.request_id,
         )
 
     def _timed_out(self, clock: Clock) -> EndpointError:
-        timeouts = self._timeouts
+        timeouts = self._plan.timeouts
         sentences = {
             "first_token_timeout": f"No content came within {timeouts.first_token_timeout} s.",
             "stall_timeout": f"The answer stalled: no further content for {timeouts.stall_timeout} s.",
@@ -239,27 +294,10 @@ class ChatAnswer:
         return endpoint_error(sentences[clock], code=clock, retryable=True)
 
     async def _await_body_end(self, watchdog: Watchdog) -> None:
-        if self._response is None or not self._decoder.ended or watchdog.interruption is not None:
+        if watchdog.interruption is not None:
             return
         watchdog.expect_end(AFTER_DONE_TIMEOUT)
         try:
-            await watchdog.guard(self._response.read)
+            await watchdog.guard(self._attempt.await_body_end)
         except Exception as exc:
             log.debug("after the answer its connection ended with %s", type(exc).__name__)
-
-    async def _release(self) -> None:
-        if self._response is not None:
-            response, self._response = self._response, None
-            await response.aclose()
-
-    def _new_decoder(self) -> ChatDecoder:
-        params = self._request.params
-        choices = params.get("n")
-        return ChatDecoder(
-            stream_id=self._stream_id,
-            model=self._request.model,
-            attempt=self._attempt,
-            identifier=self._identifier,
-            expected_choices=choices if isinstance(choices, int) else 1,
-            allows_missing_finish_reason=self._allows_missing_finish_reason,
-        )

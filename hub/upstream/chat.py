@@ -12,16 +12,17 @@ from typing import Any
 import msgspec
 
 from hub.errors import EndpointError
-from hub.events import Delta, LLMEvent, Meta, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta
+from hub.events import LLMEvent, ReasoningDelta, RefusalDelta, TextDelta
+from hub.models.usage import parse_usage, reported_service_tier
 from hub.result import TokenUsage
 from hub.upstream import failures
 from hub.upstream.body import BodyDecoder
+from hub.upstream.emitter import Emitter
 from hub.upstream.finish import FinishReasons
 from hub.upstream.lean import MAX_CHOICES, decode_lean
-from hub.upstream.loose_json import decode_json
+from hub.upstream.payload import frame_value, no_answer, not_an_answer, whole_value
 from hub.upstream.sse import Frame
-from hub.upstream.tool_calls import MalformedCallError, ToolCallAssembler, ToolCallPart
-from hub.upstream.usage import MAX_COUNT, parse_chat_usage
+from hub.upstream.tool_calls import MalformedCallError, ToolCallAssembler
 
 __all__ = ("ChatDecoder",)
 
@@ -40,12 +41,11 @@ class ChatDecoder:
         allows_missing_finish_reason: A body that just ends, after some content, is whole.
 
     Attributes:
-        next_seq: The position of the next event.
         usage: What the endpoint reported last; None so far.
+        usage_report: The same as it came, for what only prices need.
+        service_tier: The tier the endpoint says it answers in; None so far.
         failure: Why the answer is broken; nothing is decoded after it.
         ended: `[DONE]` has come.
-        has_begun: `meta` has gone out, and with it content.
-        output_chars: Characters of content so far.
         finish_reasons: The choices, and why each ended.
     """
 
@@ -61,25 +61,19 @@ class ChatDecoder:
         expected_choices: int = 1,
         allows_missing_finish_reason: bool = False,
     ) -> None:
-        self.stream_id = stream_id
-        self.next_seq = first_seq
-        self._first_seq = first_seq
         self.usage: TokenUsage | None = None
+        self.usage_report: Mapping[str, Any] | None = None
+        self.service_tier: str | None = None
         self.failure: EndpointError | None = None
         self.ended = False
-        self.has_begun = False
-        self.output_chars = 0
         self.finish_reasons = FinishReasons(expected_choices)
+        self._out = Emitter(
+            stream_id=stream_id, first_seq=first_seq, model=model, attempt=attempt, step=step, identifier=identifier
+        )
         self._body = BodyDecoder()
-        self._model = model
-        self._reported_model: str | None = None
-        self._response_id: str | None = None
-        self._created: int | None = None
-        self._attempt = attempt
-        self._step = step
-        self._identifier = identifier
         self._allows_missing_finish_reason = allows_missing_finish_reason
         self._calls: dict[int, ToolCallAssembler] = {}
+        self._last_index = -1
 
     def feed(self, data: bytes) -> list[LLMEvent]:
         """The events of the next bytes; none after a failure or the end."""
@@ -104,7 +98,7 @@ class ChatDecoder:
         if self.failure is None:
             for choice, calls in self._calls.items():
                 for part in calls.flush():
-                    self._emit_call(part, choice, events)
+                    self._out.tool_call(part, events, choice)
             self._check_whole()
         return events
 
@@ -114,44 +108,49 @@ class ChatDecoder:
         return (self.ended and len(self.finish_reasons) > 0) or self.finish_reasons.is_all
 
     @property
+    def next_seq(self) -> int:
+        """The position of the next event."""
+        return self._out.next_seq
+
+    @property
+    def has_begun(self) -> bool:
+        """`meta` has gone out, and with it content."""
+        return self._out.has_begun
+
+    @property
+    def output_chars(self) -> int:
+        """Characters of content so far."""
+        return self._out.output_chars
+
+    @property
     def output_deltas(self) -> int:
         """Pieces of content so far."""
-        return self.next_seq - self._first_seq - self.has_begun
+        return self._out.output_deltas
 
     def open(self) -> list[LLMEvent]:
         """`meta`, where it hasn't gone out yet: for an answer without any content, or a final failure."""
         events: list[LLMEvent] = []
-        if not self.has_begun:
-            self._begin(events)
+        self._out.begin(events)
         return events
 
     def _check_whole(self) -> None:
         if not self.finish_reasons:
-            if self._body.is_empty:
-                self.failure = failures.truncated("the body is empty")
-            elif self._body.is_whole or self._body.looks_like_a_stream():
-                self.failure = failures.truncated("the body has no chunk of an answer")
-            else:
-                self.failure = failures.not_a_stream("text without any event")
+            self.failure = no_answer(self._body)
         elif not (self.ended or self.finish_reasons.is_complete or self._allows_missing_finish_reason):
             self.failure = failures.truncated("no finish reason and no [DONE]")
 
     def _decode_whole(self, body: bytes, events: list[LLMEvent]) -> None:
         """One value instead of a stream: a whole answer, where the endpoint ignores `stream`, or an error."""
         try:
-            answer = decode_json(body.strip())
-        except ValueError:
-            kind = "a web page" if body.startswith(b"<") else "something that is no JSON"
-            self.failure = failures.not_a_stream(kind)
+            answer = whole_value(body)
+        except EndpointError as exc:
+            self.failure = exc
             return
-        inner = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
-        if isinstance(inner, Mapping) and isinstance(inner.get("choices"), list) and inner["choices"]:
-            self._chunk(inner, events)
+        if isinstance(answer, Mapping) and isinstance(answer.get("choices"), list) and answer["choices"]:
+            self._chunk(answer, events)
             self.ended = self.failure is None
-        elif isinstance(inner, Mapping) and (inner.keys() & {"error", "detail"} or inner.get("object") == "error"):
-            self.failure = failures.from_payload(inner)
         else:
-            self.failure = failures.not_a_stream("JSON that is no answer")
+            self.failure = not_an_answer(answer)
 
     def _decode_rest(self, frames: list[Frame]) -> list[LLMEvent]:
         """What stands after the last blank line: a whole chunk, or the beginning of one that was cut off."""
@@ -167,12 +166,13 @@ class ChatDecoder:
         """
         events: list[LLMEvent] = []
         append = events.append
-        stream_id = self.stream_id
-        seq = self.next_seq
+        out = self._out
+        stream_id = out.stream_id
+        seq = out.next_seq
         chars = 0
-        last_index = -1
+        last_index = self._last_index
         for frame in frames:
-            if self.has_begun and not frame.event:
+            if out.has_begun and not frame.event:
                 try:
                     chunk = decode_lean(frame.data)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -193,19 +193,19 @@ class ChatDecoder:
                                 chars += len(text)
                             if index != last_index or choice.finish_reason:
                                 self._end_choice(index, choice.finish_reason)
-                                last_index = index
+                                last_index = self._last_index = index
                             if chunk.usage is not None:
-                                self.usage = parse_chat_usage(chunk.usage) or self.usage
+                                self._report(chunk.usage)
                             if self.failure is None:
                                 continue
                             break
-            self.next_seq = seq
+            out.next_seq = seq
             self._frame(frame, events)
-            seq = self.next_seq
+            seq = out.next_seq
             if self.failure is not None or self.ended:
                 break
-        self.next_seq = seq
-        self.output_chars += chars
+        out.next_seq = seq
+        out.output_chars += chars
         return events
 
     def _frame(self, frame: Frame, events: list[LLMEvent]) -> None:
@@ -216,33 +216,23 @@ class ChatDecoder:
         if data == b"[DONE]":
             self.ended = True
             return
-        is_error = frame.event == "error"
         try:
-            chunk = decode_json(data)
-        except ValueError:
-            # A name of an error tells more than that its body is no JSON.
-            text = data.decode("utf-8", "replace")
-            self.failure = failures.from_payload(text) if is_error else failures.malformed("a chunk that is no JSON")
-            return
-        if is_error:
-            self.failure = failures.from_payload(chunk)
-        elif isinstance(chunk, Mapping):
-            self._chunk(chunk, events)
+            chunk = frame_value(frame)
+        except EndpointError as exc:
+            self.failure = exc
         else:
-            self.failure = failures.malformed("a chunk is no object")
+            self._chunk(chunk, events)
 
     def _chunk(self, chunk: Mapping[str, Any], events: list[LLMEvent]) -> None:
         """Take one chunk in, or one whole answer, of any shape."""
         is_error = chunk.get("object") == "error" or bool(chunk.get("error"))
-        if not self.has_begun:
-            self._reported_model = self._reported_model or _text(chunk.get("model")) or None
-            self._response_id = self._response_id or _text(chunk.get("id")) or None
-            self._created = self._created or _instant(chunk.get("created"))
+        self._out.identify(model=chunk.get("model"), response_id=chunk.get("id"), created=chunk.get("created"))
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, Mapping) and self.failure is None:
                 self._choice(choice, events, is_error=is_error)
-        self.usage = parse_chat_usage(chunk.get("usage")) or self.usage
+        self._report(chunk.get("usage"))
+        self.service_tier = reported_service_tier(chunk) or self.service_tier
         if is_error:
             self.failure = failures.from_payload(chunk)
 
@@ -258,19 +248,19 @@ class ChatDecoder:
         if isinstance(delta, Mapping):
             self._delta(delta, int(index), events)
         else:
-            self._emit_text(TextDelta, _text(choice.get("text")), int(index), events)
+            self._out.text(TextDelta, _text(choice.get("text")), events, int(index))
         reason = None if is_error else choice.get("finish_reason")
         self._end_choice(int(index), reason if isinstance(reason, str) else None)
-        if self.finish_reasons.is_complete and self.failure is None and not self.has_begun:
-            self._begin(events)
+        if self.finish_reasons.is_complete and self.failure is None:
+            self._out.begin(events)
 
     def _delta(self, delta: Mapping[str, Any], index: int, events: list[LLMEvent]) -> None:
         content = delta.get("content")
         thinking, text = _parts(content) if isinstance(content, list) else ("", _text(content))
         reasoning = _text(delta.get("reasoning")) or _text(delta.get("reasoning_content")) or thinking
-        self._emit_text(ReasoningDelta, reasoning, index, events)
-        self._emit_text(TextDelta, text, index, events)
-        self._emit_text(RefusalDelta, _text(delta.get("refusal")), index, events)
+        self._out.text(ReasoningDelta, reasoning, events, index)
+        self._out.text(TextDelta, text, events, index)
+        self._out.text(RefusalDelta, _text(delta.get("refusal")), events, index)
         entries = delta.get("tool_calls")
         if isinstance(entries, Mapping):
             entries = [entries]
@@ -283,7 +273,7 @@ class ChatDecoder:
     def _tool_call(self, entry: Mapping[str, Any], index: int, events: list[LLMEvent]) -> None:
         calls = self._calls.get(index)
         if calls is None:
-            calls = self._calls[index] = ToolCallAssembler(self.stream_id[-8:].lower())
+            calls = self._calls[index] = ToolCallAssembler(self._out.stream_id[-8:].lower())
             self.finish_reasons.saw_tool_call(index)
         try:
             part = calls.add(entry)
@@ -291,53 +281,12 @@ class ChatDecoder:
             self.failure = failures.malformed(f"a tool call {exc}")
             return
         if part is not None:
-            self._emit_call(part, index, events)
+            self._out.tool_call(part, events, index)
 
-    def _emit_text(
-        self, kind: type[TextDelta | ReasoningDelta | RefusalDelta], text: str, choice: int, events: list[LLMEvent]
-    ) -> None:
-        if text:
-            self._begin(events)
-            self._emit(kind(stream_id=self.stream_id, seq=self.next_seq, text=text, choice=choice), len(text), events)
-
-    def _emit_call(self, part: ToolCallPart, choice: int, events: list[LLMEvent]) -> None:
-        self._begin(events)
-        delta = ToolCallDelta(
-            stream_id=self.stream_id,
-            seq=self.next_seq,
-            index=part.index,
-            id=part.id,
-            name=part.name,
-            arguments=part.arguments,
-            choice=choice,
-            extra=part.extra,
-        )
-        self._emit(delta, len(part.arguments), events)
-
-    def _emit(self, delta: Delta, chars: int, events: list[LLMEvent]) -> None:
-        events.append(delta)
-        self.next_seq += 1
-        self.output_chars += chars
-
-    def _begin(self, events: list[LLMEvent]) -> None:
-        """Before the first content goes `meta`."""
-        if self.has_begun:
-            return
-        self.has_begun = True
-        events.append(
-            Meta(
-                stream_id=self.stream_id,
-                seq=self.next_seq,
-                model=self._reported_model or self._model,
-                attempt=self._attempt,
-                step=self._step,
-                response_id=self._response_id,
-                created=self._created,
-                cached=False,
-                identifier=self._identifier,
-            )
-        )
-        self.next_seq += 1
+    def _report(self, usage: Any) -> None:
+        counts = parse_usage(usage)
+        if counts is not None:
+            self.usage, self.usage_report = counts, usage
 
     def _end_choice(self, index: int, reason: str | None) -> None:
         self.finish_reasons.saw(index)
@@ -349,10 +298,6 @@ class ChatDecoder:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _instant(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and 0 < value < MAX_COUNT else None
 
 
 def _parts(content: list[Any]) -> tuple[str, str]:

@@ -77,6 +77,11 @@ class Watchdog:
         """A new attempt begins: its own first-token clock starts."""
         self._clock, self._clock_left = "first_token_timeout", self._timeouts.first_token_timeout
 
+    def go_on(self) -> None:
+        """Another try follows one whose own clock ran out; the total clock and a stop stand."""
+        if self.interruption in ("first_token_timeout", "stall_timeout"):
+            self.interruption = None
+
     def expect_content(self) -> None:
         """Content came: the gap clock starts anew."""
         self._clock, self._clock_left = "stall_timeout", self._timeouts.stall_timeout

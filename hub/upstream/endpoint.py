@@ -1,10 +1,13 @@
-"""The one place that calls the SDK: opens a chat stream's response and hands its bytes out."""
+"""The one place that calls the SDK: opens an answer's response and hands its bytes out."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -13,19 +16,40 @@ import openai
 from openai import AsyncOpenAI
 
 from hub.errors import EndpointError
+from hub.models.pricing import may_have_list_prices, prepare
 from hub.upstream import failures
-from hub.upstream.request import ChatRequest
+from hub.upstream.request import Api, Request
 from hub.upstream.transport import READ_EXTENSION, Read
 
-__all__ = ("Endpoint", "OpenResponse", "safe_url")
+__all__ = ("Endpoint", "OpenResponse", "Sending", "safe_url")
 
 log = logging.getLogger(__name__)
 
-_BULKY = ("messages", "tools", "stop", "logit_bias")
+_BULKY = ("messages", "input", "tools", "stop", "logit_bias")
 """Parameters without a bound on their size, and plain JSON as they come."""
+
+_INSISTED_ON: dict[Api, str] = {"chat": "messages", "responses": "input"}
+"""What the SDK wants as an argument."""
+
+_HEADER_SAFE = re.compile(r"[A-Za-z0-9._~:/+=-]{1,200}")
 
 MIN_SECRET_CHARS = 8
 """What is shorter is a word such as `EMPTY`, and may stand in any message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How to send a request.
+
+    Attributes:
+        connect_timeout: Seconds; None waits for ever.
+        request_id: The same for each try at one thing, so that an endpoint that heeds it doesn't do it twice.
+        headers: Sent with it.
+    """
+
+    connect_timeout: float | None
+    request_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class OpenResponse:
@@ -88,18 +112,20 @@ class Endpoint:
         # Padding against traffic analysis doubles the bytes of a token; only OpenAI's own endpoint adds it.
         self._obfuscation_option = (urlsplit(self.url).hostname or "").endswith("openai.com")
         self._models_with_newer_limit: set[str] = set()
+        self._prices: asyncio.Future[None] | None = None
 
-    async def open_chat(self, request: ChatRequest, *, connect_timeout: float | None) -> OpenResponse:
-        """Send a chat request and wait for the response's headers.
+    async def open(self, request: Request, sending: Sending) -> OpenResponse:
+        """Send a request and wait for the response's headers.
 
         Raises:
             EndpointError: The endpoint can't be reached or answered with an error status.
         """
+        self._prepare_prices()
         may_be_stale = self._may_hold_stale_connections
         while True:
-            arguments = self._arguments(request)
+            arguments = self._arguments(request, sending)
             try:
-                response = await self._open(arguments, connect_timeout)
+                response = await self._open(request.api, arguments, sending.connect_timeout)
             except EndpointError as exc:
                 if may_be_stale and failures.was_dropped(exc):
                     # A kept connection that the server had closed meanwhile (llama.cpp closes after each stream).
@@ -137,20 +163,28 @@ class Endpoint:
             message = message.replace(secret, "***")
         return message
 
-    async def _open(self, arguments: Mapping[str, Any], connect_timeout: float | None) -> OpenResponse:
+    async def _open(self, api: Api, arguments: dict[str, Any], connect_timeout: float | None) -> OpenResponse:
         timeout = openai.Timeout(None, connect=connect_timeout, pool=connect_timeout)
+        create: Any = (
+            self._sdk.chat.completions.with_streaming_response.create
+            if api == "chat"
+            else self._sdk.responses.with_streaming_response.create
+        )
         try:
-            manager = self._sdk.chat.completions.with_streaming_response.create(
-                **arguments, stream=True, timeout=timeout
-            )
+            manager = create(**arguments, stream=True, timeout=timeout)
             response = await manager.__aenter__()
         except Exception as exc:
             raise failures.from_exception(exc, url=self.url) from exc
         return OpenResponse(response)
 
-    def _arguments(self, request: ChatRequest) -> dict[str, Any]:
+    def _prepare_prices(self) -> None:
+        """Load what the first answer's cost needs in a thread while that answer is awaited: it would hold up the loop."""
+        if self._prices is None and may_have_list_prices(self.url):
+            self._prices = asyncio.get_running_loop().run_in_executor(None, prepare)
+
+    def _arguments(self, request: Request, sending: Sending) -> dict[str, Any]:
         """The SDK's arguments: parameters it doesn't know go into the body as they are."""
-        known = _known_parameters()
+        known = _known_parameters(request.api)
         arguments: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         for name, value in request.params.items():
@@ -158,7 +192,7 @@ class Endpoint:
         if request.model in self._models_with_newer_limit and "max_tokens" in arguments:
             arguments["max_completion_tokens"] = arguments.pop("max_tokens")
         options = dict(arguments.get("stream_options") or {})
-        if self._usage_option:
+        if self._usage_option and request.api == "chat":  # the Responses API tells it unasked
             options.setdefault("include_usage", True)
         if self._obfuscation_option:
             options.setdefault("include_obfuscation", False)
@@ -169,14 +203,17 @@ class Endpoint:
         for name in _BULKY:
             if isinstance(arguments.get(name), list | tuple | dict):
                 extra[name] = arguments.pop(name)
-        arguments.setdefault("messages", ())  # the SDK insists on some
+        arguments.setdefault(_INSISTED_ON[request.api], ())
         if extra:
             arguments["extra_body"] = {**extra, **(arguments.get("extra_body") or {})}
         # Compressed, a stream is often held back by whoever compresses it.
-        arguments["extra_headers"] = {"Accept-Encoding": "identity", **(arguments.get("extra_headers") or {})}
+        headers = {**sending.headers, "Accept-Encoding": "identity"}
+        if _HEADER_SAFE.fullmatch(sending.request_id):
+            headers |= {"X-Client-Request-Id": sending.request_id, "Idempotency-Key": sending.request_id}
+        arguments["extra_headers"] = {**headers, **(arguments.get("extra_headers") or {})}
         return arguments
 
-    def _adapt(self, sent: Mapping[str, Any], request: ChatRequest, error: EndpointError) -> bool:
+    def _adapt(self, sent: Mapping[str, Any], request: Request, error: EndpointError) -> bool:
         """Whether the request goes again in another form, since the endpoint names an option of ours it rejects.
 
         What was sent decides, not what is known by now: another request may have learnt it meanwhile.
@@ -200,10 +237,18 @@ class Endpoint:
 
 
 @cache
-def _known_parameters() -> frozenset[str]:
-    from openai.resources.chat.completions import AsyncCompletions
+def _known_parameters(api: Api) -> frozenset[str]:
+    # Imported here, since the SDK itself loads the modules of its resources on first use.
+    create: Any
+    if api == "chat":
+        from openai.resources.chat.completions import AsyncCompletions
 
-    return frozenset(inspect.signature(AsyncCompletions.create).parameters) - {"self", "timeout"}
+        create = AsyncCompletions.create
+    else:
+        from openai.resources.responses import AsyncResponses
+
+        create = AsyncResponses.create
+    return frozenset(inspect.signature(create).parameters) - {"self", "timeout"}
 
 
 def safe_url(url: str) -> str:

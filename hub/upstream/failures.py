@@ -60,6 +60,27 @@ _STATUS_BY_WORD: dict[str, int] = {
     "invalid_request_error": 400,
     "badrequesterror": 400,
     "context_length_exceeded": 400,
+    **dict.fromkeys(
+        (
+            "invalid_prompt",
+            "data_residency_mismatch",
+            "invalid_image",
+            "invalid_image_format",
+            "invalid_base64_image",
+            "invalid_image_url",
+            "invalid_image_mode",
+            "image_too_large",
+            "image_too_small",
+            "image_parse_error",
+            "image_file_too_large",
+            "unsupported_image_media_type",
+            "empty_image_file",
+            "failed_to_download_image",
+            "image_file_not_found",
+        ),
+        400,
+    ),
+    "too_many_requests": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "ratelimiterror": 429,
@@ -72,7 +93,16 @@ _STATUS_BY_WORD: dict[str, int] = {
 """Words that endpoints use for `code` or `type` in errors without a number (OpenAI, vLLM, Anthropic-like)."""
 
 _BUDGET_WORDS = frozenset(("insufficient_quota", "billing_hard_limit_reached", "insufficient_credits"))
-_FILTER_WORDS = frozenset(("content_filter", "content_policy_violation", "responsibleaipolicyviolation"))
+_FILTER_WORDS = frozenset(
+    (
+        "content_filter",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "image_content_policy_violation",
+        "bio_policy",
+        "misalignment_policy_violation",
+    )
+)
 
 
 def from_exception(exc: Exception, *, url: str) -> EndpointError:
@@ -158,8 +188,8 @@ def malformed(detail: str) -> EndpointError:
 
 
 def not_a_stream(detail: str) -> EndpointError:
-    """The answer is no stream of chat chunks, nor one whole answer."""
-    return endpoint_error(f"The endpoint did not send a chat stream: {detail}.", code="not_a_stream")
+    """The answer is no stream of an answer, nor one whole answer."""
+    return endpoint_error(f"The endpoint did not send an answer: {detail}.", code="not_a_stream")
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:

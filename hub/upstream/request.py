@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, Literal, TypeAlias, overload
 
 from pydantic import BaseModel
 
 from hub.errors import InvalidRequestError
 from hub.models.profile import ModelProfile
+from hub.models.tokens import estimate_input_tokens
+from hub.upstream.translate import to_chat, to_responses
 
-__all__ = ("ChatRequest", "as_profile", "chat_request", "check_max_tokens", "check_temperature", "check_type")
+__all__ = (
+    "Api",
+    "Request",
+    "check_api",
+    "check_max_tokens",
+    "check_seconds",
+    "check_temperature",
+    "check_type",
+    "model_request",
+)
+
+Api: TypeAlias = Literal["chat", "responses"]
 
 _NOT_PARAMETERS = {
     "stream": "every call streams; `invoke` gives a whole result",
@@ -21,42 +34,74 @@ _NOT_PARAMETERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One chat request: `params` are those of Chat Completions, and any other that the endpoint understands."""
+class Request:
+    """One request for an answer.
 
-    model: str
+    Attributes:
+        profile: The model asked.
+        params: The API's own parameters, and any other that the endpoint understands.
+        api: Whether it goes to Chat Completions or to the Responses API.
+    """
+
+    profile: ModelProfile
     params: Mapping[str, Any] = field(repr=False)  # headers among them may hold a key
+    api: Api = "chat"
+
+    @property
+    def model(self) -> str:
+        """The model's name at the endpoint."""
+        return self.profile.model_name
+
+    def estimate_input_tokens(self) -> int:
+        """About how many tokens it asks the model to read."""
+        texts = [self.params[name] for name in ("instructions", "messages", "input") if self.params.get(name)]
+        messages = [each for text in texts for each in (text if isinstance(text, list | tuple) else (text,))]
+        return estimate_input_tokens(messages, self.params.get("tools"))
 
 
-def chat_request(
-    *, profile: ModelProfile, messages: Any, max_tokens: Any, temperature: Any, params: Mapping[str, Any]
-) -> ChatRequest:
-    """The request for these arguments; None leaves `max_tokens` and `temperature` to the endpoint.
+def model_request(
+    *,
+    profile: ModelProfile,
+    api: Api | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    params: Mapping[str, Any],
+) -> Request:
+    """The request for these arguments, in the form of the API that takes it.
+
+    Args:
+        profile: The model to ask.
+        api: Which API to use; None means the profile's.
+        max_tokens: None leaves the limit to the endpoint.
+        temperature: None leaves it to the endpoint.
+        params: Everything else; `messages` or `input` among it, in either API's form.
 
     Raises:
-        InvalidRequestError: An argument is missing or wrong.
+        InvalidRequestError: An argument is missing or wrong, or has no counterpart in that API.
     """
     for name in _NOT_PARAMETERS.keys() & params.keys():
         raise InvalidRequestError(f"{name} is not an argument: {_NOT_PARAMETERS[name]}.")
     check_type("extra_body", params.get("extra_body"), Mapping)
-    request: dict[str, Any] = {"model": profile.model_name, "messages": _messages(messages), **params}
-    # OpenAI's newer name for the same limit, where the caller uses it, stands in the place of the older one.
-    if max_tokens is not None and "max_completion_tokens" not in params:
-        request["max_tokens"] = check_max_tokens(max_tokens)
+    given: dict[str, Any] = {"model": profile.model_name}
+    given |= {name: value for name, value in params.items() if value is not None or name not in ("messages", "input")}
+    if "messages" in given:
+        given["messages"] = _messages(given["messages"])
+    # The newer names for the same limit, where the caller uses one, stand in the place of the older one.
+    if max_tokens is not None and not given.keys() & {"max_completion_tokens", "max_output_tokens"}:
+        given["max_completion_tokens" if profile.takes_max_completion_tokens else "max_tokens"] = max_tokens
     if temperature is not None:
-        request["temperature"] = check_temperature(temperature)
-    return ChatRequest(profile.model_name, request)
+        given["temperature"] = temperature
+    if (api or profile.api) == "responses":
+        return Request(profile, to_responses(given), "responses")
+    return Request(profile, to_chat(given))
 
 
-def as_profile(model: Any) -> ModelProfile:
-    """What is known of a model that is given by its name or as a profile."""
-    if isinstance(model, ModelProfile):
-        return model
-    if not isinstance(model, str) or not model:
-        raise InvalidRequestError(
-            f"model must be a name or a ModelProfile, not {_kind(model) if model else repr(model)}."
-        )
-    return ModelProfile(model_name=model)
+def check_api(value: Any) -> Api | None:
+    """The value, where it is the name of an API or None."""
+    if value not in (None, "chat", "responses"):
+        raise InvalidRequestError(f"api must be 'chat' or 'responses', not {value!r}.")
+    api: Api | None = value
+    return api
 
 
 def check_max_tokens(value: Any) -> int | None:
@@ -73,6 +118,23 @@ def check_temperature(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0:
         return value
     raise InvalidRequestError(f"temperature must be a number of at least 0, not {_kind(value)}.")
+
+
+@overload
+def check_seconds(name: str, value: Any) -> float | None: ...
+
+
+@overload
+def check_seconds(name: str, value: Any, default: float) -> float: ...
+
+
+def check_seconds(name: str, value: Any, default: float | None = None) -> float | None:
+    """The value, where it is a number of seconds; the default where it is None."""
+    if value is None:
+        return default
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0:
+        return float(value)
+    raise InvalidRequestError(f"{name} must be a number of seconds, at least 0, not {_kind(value)}.")
 
 
 def check_type(name: str, value: Any, kind: type) -> None:

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Self
 
+from hub.completion import Completion
 from hub.events import EndStatus, LLMEvent
-from hub.result import Failure
-from hub.upstream.answer import ChatAnswer
+from hub.result import Failure, LLMResult
+from hub.upstream.answer import Answer
 
 __all__ = ("EventStream",)
 
@@ -24,7 +25,7 @@ class EventStream:
         stream_id: The id that every event bears.
     """
 
-    def __init__(self, answer: ChatAnswer, stream_id: str) -> None:
+    def __init__(self, answer: Answer, stream_id: str) -> None:
         self.stream_id = stream_id
         self._answer = answer
         self._unread = _Unread()
@@ -56,6 +57,15 @@ class EventStream:
         Read either this or the stream itself, not both.
         """
         return self._batches
+
+    async def result(self) -> LLMResult:
+        """Read to the end, and give the whole answer; for a stream of which nothing has been read."""
+        completion = Completion()
+        async with aclosing(self.batches()) as batches:
+            async for batch in batches:
+                for event in batch:
+                    completion.add(event)
+        return completion.result()
 
     def stop(self) -> None:
         """End the stream as `cancelled`, from anywhere in the event loop; does nothing after its end."""

@@ -244,7 +244,7 @@ async def test_a_retry_is_told_only_where_it_is_asked_for(endpoint: ScriptedEndp
     endpoint.enqueue(status_reply(503, "busy"), chat_reply("Hello"))
     code, out, err = await outcome(await hub(*options, "--verbose"))
     assert (code, out) == (0, "Hello\n")
-    assert "attempt 1" in err
+    assert "try 1 failed" in err
     endpoint.enqueue(status_reply(503, "busy"), chat_reply("Hello"))
     code, out, err = await outcome(await hub(*options))
     assert (code, out) == (0, "Hello\n")

@@ -281,8 +281,8 @@ async def test_wrong_arguments_raise_at_the_call(
 
 
 async def test_missing_messages_raise_at_the_call(client: OpenAIClient) -> None:
-    with pytest.raises(TypeError, match="messages"):
-        client.stream()  # type: ignore[call-arg]
+    with pytest.raises(InvalidRequestError, match="messages"):
+        client.stream()
 
 
 async def test_a_closed_client_raises_at_the_call(client: OpenAIClient) -> None:

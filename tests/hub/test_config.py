@@ -15,9 +15,10 @@ from openai import AsyncOpenAI
 from pydantic import AliasChoices, BaseModel, SecretStr
 
 import hub
-from hub.client import AsyncOpenAIClient, LLMClient, OpenAIClient
+from hub.client import AsyncOpenAIClient, OpenAIClient
 from hub.config import EndpointSettings, Settings
 from hub.errors import ConfigurationError
+from hub.llm_client import LLMClient
 from hub.models.profile import ModelProfile
 from hub.testing import ScriptedEndpoint, chat_reply
 

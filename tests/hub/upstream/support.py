@@ -12,13 +12,16 @@ import msgspec
 from hub.client import OpenAIClient
 from hub.completion import fold
 from hub.events import LLMEvent, decode_event, encode_event
+from hub.models.profile import ModelProfile
 from hub.result import LLMResult
 from hub.testing import Gate, Hang, Reply, ScriptedEndpoint, check_grammar, collect, raw_reply, sse
-from hub.upstream.answer import ChatAnswer
+from hub.upstream.answer import Answer
 from hub.upstream.clocks import Timeouts
-from hub.upstream.endpoint import Endpoint
-from hub.upstream.request import ChatRequest
+from hub.upstream.endpoint import Endpoint, Sending
+from hub.upstream.plan import Plan
+from hub.upstream.request import Request
 from hub.upstream.retry import RetryPolicy
+from hub.upstream.route import CoolDown, Target
 from hub.upstream.stream import EventStream
 from hub.upstream.transport import Read
 
@@ -73,6 +76,7 @@ class _SlicedResponse:
 
     def __init__(self, slices: Iterator[bytes]) -> None:
         self._slices = slices
+        self.headers: dict[str, str] = {}
         self.read: Read = self._read
 
     async def _read(self) -> bytes:
@@ -90,21 +94,17 @@ class _SlicedEndpoint(Endpoint):
         self._secrets = ()
         self.url = "http://sliced"
 
-    async def open_chat(self, request: ChatRequest, *, connect_timeout: float | None) -> Any:
+    async def open(self, request: Request, sending: Sending) -> Any:
         return _SlicedResponse(iter(self._slices))
 
 
 async def events_of(slices: Sequence[bytes], **options: Any) -> list[LLMEvent]:
     """The whole stream that a body makes which arrives in these slices."""
     params = {"model": "asked-for", "messages": HELLO, **options.pop("params", {})}
-    source = ChatAnswer(
-        _SlicedEndpoint(slices),
-        ChatRequest("asked-for", params),
-        stream_id="str_1",
-        timeouts=Timeouts(),
-        retry=NO_RETRY,
-        **options,
-    )
+    facts = {name: options.pop(name) for name in ("allows_missing_finish_reason",) if name in options}
+    request = Request(ModelProfile(model_name="asked-for", **facts), params, options.pop("api", "chat"))
+    target = Target(_SlicedEndpoint(slices), request, CoolDown(0.0))
+    source = Answer([target], Plan(timeouts=Timeouts(), retry=NO_RETRY), stream_id="str_1", **options)
     events = [event async for batch in source.batches() for event in batch]
     check_grammar(events)
     for event in events:  # whatever was in the body, the events can be written and read again

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from hub.upstream.usage import parse_chat_usage
+from hub.models.usage import parse_usage
 
 COUNTS = {"prompt_tokens": 10, "completion_tokens": 4}
 
 
 def parsed(**more: Any) -> Any:
-    return parse_chat_usage(COUNTS | more)
+    return parse_usage(COUNTS | more)
 
 
 def test_a_missing_total_is_the_sum() -> None:
@@ -21,11 +21,11 @@ def test_a_missing_total_is_the_sum() -> None:
 
 @pytest.mark.parametrize("usage", [None, {}, [], "10", 7, {"total_tokens": 5}, {"prompt_tokens": None}], ids=str)
 def test_without_counts_there_is_no_usage(usage: Any) -> None:
-    assert parse_chat_usage(usage) is None
+    assert parse_usage(usage) is None
 
 
 def test_one_of_the_counts_is_enough() -> None:
-    assert parse_chat_usage({"completion_tokens": 4}).total_tokens == 4  # type: ignore[union-attr]
+    assert parse_usage({"completion_tokens": 4}).total_tokens == 4  # type: ignore[union-attr]
 
 
 def test_cached_tokens_are_a_part_of_the_input_wherever_they_are_told() -> None:
@@ -46,7 +46,7 @@ def test_a_reported_cost_is_taken_and_an_unknown_one_is_none() -> None:
 
 @pytest.mark.parametrize("odd", [-1, 2**60, float("nan"), float("inf"), True, "4", None, [], 1e999], ids=str)
 def test_what_is_no_count_counts_for_nothing(odd: Any) -> None:
-    usage = parse_chat_usage({"prompt_tokens": odd, "completion_tokens": 4, "cost": odd})
+    usage = parse_usage({"prompt_tokens": odd, "completion_tokens": 4, "cost": odd})
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens, usage.cost_usd) == (0, 4, None)
 

@@ -1,0 +1,218 @@
+"""One try at an answer: a request sent to one endpoint, its response read and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from hub.errors import EndpointError
+from hub.events import LLMEvent, Meta
+from hub.models.tokens import BYTES_PER_TOKEN
+from hub.result import TokenUsage
+from hub.upstream.chat import ChatDecoder
+from hub.upstream.endpoint import OpenResponse, Sending
+from hub.upstream.finish import FinishReasons
+from hub.upstream.responses import ResponsesDecoder
+from hub.upstream.route import Target
+
+__all__ = ("Attempt", "Decoder")
+
+
+class Decoder(Protocol):
+    """Decodes one response: what both APIs' decoders are."""
+
+    usage: TokenUsage | None
+    usage_report: Mapping[str, Any] | None
+    service_tier: str | None
+    failure: EndpointError | None
+    ended: bool
+    finish_reasons: FinishReasons
+
+    @property
+    def next_seq(self) -> int:
+        """The position of the next event."""
+        ...
+
+    @property
+    def has_begun(self) -> bool:
+        """`meta` has gone out, and with it content."""
+        ...
+
+    @property
+    def output_chars(self) -> int:
+        """Characters of content so far."""
+        ...
+
+    @property
+    def output_deltas(self) -> int:
+        """Pieces of content so far."""
+        ...
+
+    @property
+    def is_finished(self) -> bool:
+        """The answer is whole; a lost connection takes nothing away any more."""
+        ...
+
+    def feed(self, data: bytes) -> list[LLMEvent]:
+        """The events of the next bytes."""
+        ...
+
+    def finish(self) -> list[LLMEvent]:
+        """The events that the end of the body completes."""
+        ...
+
+    def open(self) -> list[LLMEvent]:
+        """`meta`, where it hasn't gone out yet."""
+        ...
+
+
+class Attempt:
+    """One try.
+
+    Args:
+        target: Where to ask, and what.
+        number: From 1; `meta` tells it.
+        stream_id: Goes into every event.
+        first_seq: The first event's position.
+        identifier: The caller's own name for the request.
+
+    Attributes:
+        decoder: Decodes the response.
+        failure: Why this try gave no whole answer.
+        at_end: Nothing is left to read.
+        was_answered: The endpoint sent a response, of a good status.
+        request_id: The endpoint's own name for the request, from its headers.
+    """
+
+    def __init__(self, target: Target, *, number: int, stream_id: str, first_seq: int, identifier: str | None) -> None:
+        self.target = target
+        self.number = number
+        self.decoder = _decoder(target, number, stream_id, first_seq, identifier)
+        self.failure: EndpointError | None = None
+        self.at_end = False
+        self.was_answered = False
+        self.request_id: str | None = None
+        self._response: OpenResponse | None = None
+        self._is_renumbered = False
+
+    async def open(self, sending: Sending) -> None:
+        """Send the request and wait for the response's headers; a failure is kept, not raised."""
+        try:
+            self._response = await self.target.endpoint.open(self.target.request, sending)
+        except EndpointError as exc:
+            self.fail(exc)
+        else:
+            self.was_answered = True
+            self.request_id = self._response.headers.get("x-request-id")
+
+    async def open_to_content(self, sending: Sending) -> list[LLMEvent]:
+        """The same, and read on until there are events or the try has ended; gives the events."""
+        await self.open(sending)
+        events: list[LLMEvent] = []
+        while not (events or self.at_end):
+            try:
+                data = await self.read()
+            except Exception as exc:
+                self.lost(exc)
+            else:
+                events = self.take(data)
+        return events
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" at the end."""
+        assert self._response is not None
+        return await self._response.read()
+
+    def renumber(self, number: int, events: list[LLMEvent]) -> list[LLMEvent]:
+        """Make it try `number`, also in these events, its first."""
+        self._is_renumbered = number != self.number
+        self.number = number
+        return self._numbered(events)
+
+    def begin(self) -> list[LLMEvent]:
+        """`meta`, where it hasn't gone out yet."""
+        return self._numbered(self.decoder.open())
+
+    def take(self, data: bytes) -> list[LLMEvent]:
+        """The events of the bytes that a read gave; sets `at_end` after the last, and `failure` where it is broken."""
+        decoder = self.decoder
+        events = decoder.feed(data) if data else decoder.finish()
+        if decoder.ended and data:
+            events += decoder.finish()
+        if not data or decoder.ended or decoder.failure is not None:
+            self.at_end = True
+            if decoder.failure is not None:
+                self.fail(decoder.failure)
+        return self._numbered(events) if self._is_renumbered else events
+
+    def lost(self, exc: Exception) -> list[LLMEvent]:
+        """The events still to come where a read raised."""
+        if self.decoder.is_finished:
+            return self.take(b"")  # the answer is whole; how its connection ends is of no interest
+        self.fail(self.target.endpoint.translate(exc))
+        return []
+
+    def fail(self, error: EndpointError) -> None:
+        """This try has failed."""
+        error.message = self.target.endpoint.redact(error.message)  # endpoints quote the keys they are sent
+        error.args = (error.message,)
+        self.failure = error
+        self.at_end = True
+
+    def usage(self) -> TokenUsage:
+        """What the endpoint reported, else an estimate of what it did, with the cost; zeros where it gave no answer."""
+        profile, url = self.target.request.profile, self.target.endpoint.url
+        decoder = self.decoder
+        if decoder.usage is not None:
+            reported = profile.parse_usage(decoder.usage_report, base_url=url, service_tier=decoder.service_tier)
+            return reported or decoder.usage
+        return profile.price(self._estimated_usage(), base_url=url, service_tier=decoder.service_tier)
+
+    def _estimated_usage(self) -> TokenUsage:
+        decoder = self.decoder
+        refused = self.failure is not None and not decoder.output_chars and self.failure.code != "stall_timeout"
+        if not self.was_answered or refused:
+            return TokenUsage()
+        prompt = self.target.request.estimate_input_tokens()
+        # An event is at least a token, in nearly every server; long events are counted by their length.
+        completion = max(decoder.output_deltas, -(-decoder.output_chars // BYTES_PER_TOKEN))
+        return TokenUsage(
+            input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion, estimated=True
+        )
+
+    def _numbered(self, events: list[LLMEvent]) -> list[LLMEvent]:
+        """The decoder knows the number that the try began with."""
+        if not self._is_renumbered:
+            return events
+        return [
+            msgspec.structs.replace(event, attempt=self.number) if isinstance(event, Meta) else event
+            for event in events
+        ]
+
+    async def release(self) -> None:
+        """Give the connection back, or close it where the body wasn't read to its end."""
+        if self._response is not None:
+            response, self._response = self._response, None
+            await response.aclose()
+
+    async def await_body_end(self) -> None:
+        """Read what follows the answer, so that its connection can be used again."""
+        if self._response is not None and self.decoder.ended:
+            await self._response.read()
+
+
+def _decoder(target: Target, number: int, stream_id: str, first_seq: int, identifier: str | None) -> Decoder:
+    request = target.request
+    choices = request.params.get("n")
+    kind: type[ChatDecoder | ResponsesDecoder] = ChatDecoder if request.api == "chat" else ResponsesDecoder
+    return kind(
+        stream_id=stream_id,
+        first_seq=first_seq,
+        model=request.model,
+        attempt=number,
+        identifier=identifier,
+        expected_choices=choices if isinstance(choices, int) else 1,
+        allows_missing_finish_reason=request.profile.allows_missing_finish_reason,
+    )

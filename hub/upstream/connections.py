@@ -1,0 +1,142 @@
+"""The endpoints of one client: the one it is for, and those it falls back to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+from openai import AsyncOpenAI
+
+from hub.config import Settings
+from hub.errors import ConfigurationError
+from hub.models.profile import ModelProfile, as_profile
+from hub.upstream.address import Address, find_address
+from hub.upstream.endpoint import Endpoint
+from hub.upstream.request import Request
+from hub.upstream.route import CoolDown, Target
+from hub.upstream.transport import AiohttpTransport, check_redirect
+
+__all__ = ("Connections", "Fallback")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """Where to go when an endpoint fails: another endpoint, another model, or both.
+
+    Attributes:
+        model: The model there; None means the one that was asked for.
+        base_url: The endpoint; None means the client's own.
+        api_key: Its key, as for a client.
+        default_headers: Sent with each request to it.
+    """
+
+    model: str | ModelProfile | type[ModelProfile] | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    default_headers: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    endpoint: Endpoint
+    profile: ModelProfile | None
+    cool_down: CoolDown
+
+
+class Connections:
+    """Several endpoints over one HTTP client.
+
+    Args:
+        settings: Where keys are looked up that aren't given.
+        base_url: The first endpoint, and its key.
+        api_key: The key of the first endpoint.
+        default_headers: Sent with each request to the first endpoint.
+        fallbacks: The others, in order.
+        cool_down: Seconds for which one that failed is asked last.
+        http_client: To send with, which stays its owner's to close.
+
+    Attributes:
+        sdk: The SDK's client of the first endpoint.
+        endpoint: The first endpoint.
+
+    Raises:
+        MissingKeyError: An endpoint needs a key and none is known.
+        ConfigurationError: Another setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        default_headers: Mapping[str, str] | None,
+        fallbacks: Iterable[str | ModelProfile | type[ModelProfile] | Fallback],
+        cool_down: float,
+        http_client: httpx2.AsyncClient | None,
+    ) -> None:
+        self._owns_http_client = http_client is None
+        self._http_client = http_client or _http_client()
+        address = find_address(settings, base_url, api_key)
+        self.sdk = self._sdk(address, default_headers)
+        self.endpoint = _endpoint(self.sdk, address, default_headers)
+        self._connections = [_Connection(self.endpoint, None, CoolDown(cool_down))]
+        for number, fallback in enumerate(_checked(fallbacks)):
+            profile = None if fallback.model is None else as_profile(fallback.model)
+            endpoint = self.endpoint
+            if fallback.base_url is not None or fallback.api_key is not None or fallback.default_headers is not None:
+                address = find_address(settings, fallback.base_url or base_url, fallback.api_key)
+                endpoint = _endpoint(self._sdk(address, fallback.default_headers), address, fallback.default_headers)
+            elif profile is None:
+                raise ConfigurationError(f"fallbacks[{number}] names neither a model nor an endpoint.")
+            self._connections.append(_Connection(endpoint, profile, CoolDown(cool_down)))
+
+    def targets(self, profile: ModelProfile, request: Callable[[ModelProfile], Request]) -> Sequence[Target]:
+        """Where a call goes, in order.
+
+        Args:
+            profile: The model asked for.
+            request: Gives the request as a model takes it.
+        """
+        first = request(profile)
+        return [
+            Target(
+                each.endpoint,
+                first if each.profile is None else request(each.profile),
+                each.cool_down,
+            )
+            for each in self._connections
+        ]
+
+    async def aclose(self) -> None:
+        """Close the connections to all endpoints."""
+        if self._owns_http_client:
+            await self._http_client.aclose()
+
+    def _sdk(self, address: Address, default_headers: Mapping[str, str] | None) -> AsyncOpenAI:
+        return AsyncOpenAI(
+            base_url=address.url,
+            api_key=address.api_key,
+            max_retries=0,
+            http_client=self._http_client,
+            default_headers={**address.headers, **(default_headers or {})},
+        )
+
+
+def _endpoint(sdk: AsyncOpenAI, address: Address, default_headers: Mapping[str, str] | None) -> Endpoint:
+    headers = {**address.headers, **(default_headers or {})}
+    # Of a header such as "Bearer …", what follows the word is the secret.
+    return Endpoint(sdk, secrets=[value.split(" ")[-1] for value in headers.values()])
+
+
+def _http_client() -> httpx2.AsyncClient:
+    hooks: dict[str, Any] = {"request": [check_redirect]}
+    return httpx2.AsyncClient(transport=AiohttpTransport(), follow_redirects=True, event_hooks=hooks)
+
+
+def _checked(fallbacks: Any) -> list[Fallback]:
+    if isinstance(fallbacks, str | Fallback | ModelProfile | type) or not isinstance(fallbacks, Iterable):
+        raise ConfigurationError("fallbacks must be a list, of models' names, profiles or Fallback(…).")
+    return [each if isinstance(each, Fallback) else Fallback(model=each) for each in fallbacks]

