@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Self, TypeVar, overload
 
 import httpx2
 
+from hub.asker import Asker, Defaults, listed
 from hub.config import Settings
 from hub.embeddings import Embeddings
 from hub.errors import (
@@ -15,36 +15,28 @@ from hub.errors import (
     ConfigurationError,
     EndpointError,
     InvalidRequestError,
-    OutputValidationError,
-    endpoint_error,
 )
 from hub.events import new_stream_id
-from hub.formats import sse
 from hub.models.profile import ModelProfile, as_profile
 from hub.object_stream import ObjectStream
 from hub.observe import Observer, Observers, default_observers
 from hub.response import as_response, embeddings_response, failed_response
 from hub.result import LLMResult
 from hub.sink import Sink, pump
-from hub.structured import ResponseModel
-from hub.upstream.answer import Answer
 from hub.upstream.clocks import Timeouts
 from hub.upstream.connections import Connections, Fallback
 from hub.upstream.embedding_call import EmbeddingCall
 from hub.upstream.plan import Plan
 from hub.upstream.request import (
     Api,
-    Request,
     check_api,
     check_max_tokens,
     check_seconds,
     check_temperature,
     check_type,
-    model_request,
 )
 from hub.upstream.retry import RetryPolicy
 from hub.upstream.stream import EventStream
-from hub.upstream.translate import to_chat
 
 __all__ = ("AsyncOpenAIClient", "EventStream", "Fallback", "OpenAIClient")
 
@@ -143,8 +135,9 @@ class OpenAIClient:
             http_client=http_client,
         )
         self.client = self._connections.sdk
-        self._observers = Observers(default_observers() if observers is None else observers)
-        self._embeddings = EmbeddingCall(self._connections.endpoint, self.client, self._observers)
+        observing = Observers(default_observers() if observers is None else observers)
+        self._asker = Asker(self._connections, observing)
+        self._embeddings = EmbeddingCall(self._connections.endpoint, self.client, observing)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -234,41 +227,18 @@ class OpenAIClient:
             ClosedError: The client is closed.
         """
         self._check_open()
-        check_type("stream_id", stream_id, str)
-        check_type("identifier", identifier, str)
-        # Read once: a fallback gets the same.
-        given = {**params, "messages": _listed(messages), "input": _listed(input)}
-        shape = None
-        if response_model is not None:
-            shape = ResponseModel.of(response_model)
-            if params.keys() & {"response_format", "text"}:
-                raise InvalidRequestError("response_model and response_format exclude each other: pass one.")
-            given["response_format"] = shape.response_format()
-        profile = self.profile if model is None else as_profile(model)
-        if model is not None:
-            profile.warn_if_deprecated()
-        check_max_tokens(max_tokens)
-        check_temperature(temperature)
-
-        def request(profile: ModelProfile) -> Request:
-            default = self.temperature if profile.takes_temperature else None
-            return model_request(
-                profile=profile,
-                api=check_api(api) or self._api,
-                max_tokens=self.max_tokens if max_tokens is None else max_tokens,
-                temperature=default if temperature is None else temperature,
-                params=given,
-            )
-
-        stream_id = stream_id or new_stream_id()
-        answer = Answer(
-            self._connections.targets(profile, request),
-            self._plan.changed(timeouts=timeouts, retry=retry, restart=restart, hedge_delay=hedge_delay),
+        return self._asker.stream(
+            self._defaults(),
+            response_model=response_model,
+            model=model,
+            api=api,
+            max_tokens=max_tokens,
+            temperature=temperature,
             stream_id=stream_id,
             identifier=identifier,
-            observers=self._observers,
+            plan={"timeouts": timeouts, "retry": retry, "restart": restart, "hedge_delay": hedge_delay},
+            params={**params, "messages": messages, "input": input},
         )
-        return EventStream(answer, stream_id) if shape is None else ObjectStream(answer, stream_id, shape)
 
     @overload
     async def invoke(self, *, response_model: type[T], max_reasks: int = 0, **params: Any) -> T: ...
@@ -298,22 +268,7 @@ class OpenAIClient:
             if max_reasks:
                 raise InvalidRequestError("max_reasks is for calls with a response_model.")
             return await self.stream(**params).result()
-        return await self._invoke_object(ResponseModel.of(response_model), response_model, max_reasks, params)
-
-    async def _invoke_object(
-        self, shape: ResponseModel[T], response_model: type[T], max_reasks: int, params: dict[str, Any]
-    ) -> T:
-        check_type("max_reasks", max_reasks, int)
-        params |= {name: _listed(params[name]) for name in ("messages", "input") if name in params}
-        while True:
-            result = (await self.stream(response_model=response_model, **params).result()).raise_for_status()
-            try:
-                return shape.parse(result)
-            except OutputValidationError as exc:
-                if max_reasks < 1:
-                    raise
-                max_reasks -= 1
-                params = _with_messages(params, shape.ask_again(result, exc))
+        return await self._asker.validated(self.stream, response_model, max_reasks, params)
 
     async def generate(self, messages: Iterable[Any], **params: Any) -> str:
         """Ask, and get the answer's text; the first choice's where there are several.
@@ -330,14 +285,18 @@ class OpenAIClient:
         Raises:
             EndpointError: The endpoint gave no whole answer; raised by the iteration, after the pieces that came.
         """
-        return _texts(self.stream(messages=messages, **params))
+        if params.get("restart"):
+            raise InvalidRequestError("restart is not for text in pieces: what has gone out can't be taken back.")
+        events: EventStream = self.stream(messages=messages, **{**params, "restart": False})
+        return events.texts()
 
     def stream_sse(self, **params: Any) -> AsyncIterator[bytes]:
         """Ask, and get the answer as SSE frames, ready for the body of a `text/event-stream` response.
 
         Arguments as for `stream`.
         """
-        return _frames(self.stream(**params))
+        events: EventStream = self.stream(**params)
+        return events.frames()
 
     async def stream_to_sink(self, sink: Sink, **params: Any) -> LLMResult:
         """Ask, send every event to the sink, and get the whole answer. The sink stays open.
@@ -391,8 +350,8 @@ class OpenAIClient:
             InvalidRequestError: The arguments are missing or wrong.
             ClosedError: The client is closed.
         """
-        messages, input = _listed(messages), _listed(input)  # noqa: A001
-        profile = self.profile if model is None else as_profile(model)
+        messages, input = listed(messages), listed(input)  # noqa: A001
+        profile = self._defaults().profile if model is None else as_profile(model)
         plan = self._plan.changed(timeouts=params.pop("timeouts", None), retry=params.pop("retry", None)).limited(
             attempts=attempts, backoff=backoff, total_timeout=timeout
         )
@@ -444,7 +403,7 @@ class OpenAIClient:
         self._check_open()
         check_type("identifier", identifier, str)
         plan = self._plan.changed(timeouts=timeouts, retry=retry)
-        profile = self.profile if model is None else as_profile(model)
+        profile = self._defaults().profile if model is None else as_profile(model)
         return await self._embeddings(
             input,
             profile=profile,
@@ -456,38 +415,14 @@ class OpenAIClient:
             params=params,
         )
 
+    def _defaults(self) -> Defaults:
+        # Read at each call: `model`, `max_tokens` and `temperature` are attributes that may be set.
+        profile = self.profile if self.model == self.profile.model_name else as_profile(self.model)
+        return Defaults(profile, self._api, self.max_tokens, self.temperature, self._plan)
+
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the client is closed")
 
 
 AsyncOpenAIClient = OpenAIClient
-
-
-def _listed(value: Any) -> Any:
-    """What can be read only once, as a list."""
-    return list(value) if isinstance(value, Iterator) else value
-
-
-def _with_messages(params: dict[str, Any], more: Iterable[Any]) -> dict[str, Any]:
-    """The call with these messages at its end, whichever form it was in."""
-    if params.get("messages") is None:
-        translated = to_chat({"input": params.get("input"), "instructions": params.get("instructions")})
-        params = {name: value for name, value in params.items() if name not in ("input", "instructions")}
-        params["messages"] = translated["messages"]
-    return {**params, "messages": [*params["messages"], *more]}
-
-
-async def _texts(events: EventStream) -> AsyncGenerator[str, None]:
-    async with aclosing(aiter(events)) as iterator:
-        async for event in iterator:
-            if event.type == "text_delta" and event.choice == 0:
-                yield event.text
-            elif event.type == "error":
-                raise endpoint_error(event.message, code=event.code, status=event.status, retryable=event.retryable)
-
-
-async def _frames(events: EventStream) -> AsyncGenerator[bytes, None]:
-    async with aclosing(aiter(events)) as iterator:
-        async for event in iterator:
-            yield sse.frame(event)

@@ -106,7 +106,7 @@ class Completion:
         self._stream_id = event.stream_id
         match event:
             case TextDelta():
-                self._choice(event.choice).text.append(event.text)
+                self._choice(event.choice).add_text(event)
             case ReasoningDelta():
                 self._choice(event.choice).reasoning.append(event.text)
             case RefusalDelta():
@@ -146,6 +146,7 @@ class Completion:
             reasoning=first.reasoning,
             refusal=first.refusal,
             tool_calls=first.tool_calls,
+            logprobs=first.logprobs,
             tool_outputs=tuple(self._outputs),
             finish_reason=self._finish_reason,
             finish_reasons=self._finish_reasons,

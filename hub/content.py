@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hub.events import ToolCallDelta
+from hub.events import TextDelta, ToolCallDelta
 from hub.result import ChoiceResult, FinishReason, LLMResult, StepResult, ToolCall
 
 __all__ = ("Choice", "Step")
@@ -35,10 +35,11 @@ class _Call:
 class Choice:
     """One choice of one step: parts are kept in lists, since joining at each delta would cost the square."""
 
-    __slots__ = ("calls", "reasoning", "refusal", "text")
+    __slots__ = ("calls", "logprobs", "reasoning", "refusal", "text")
 
     def __init__(self) -> None:
         self.text: list[str] = []
+        self.logprobs: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.calls: dict[int, _Call] = {}
@@ -48,6 +49,7 @@ class Choice:
         """What a snapshot's part had said."""
         choice = cls()
         choice.text = [part.text] if part.text else []
+        choice.logprobs = [] if isinstance(part, StepResult) else list(part.logprobs)
         choice.reasoning = [part.reasoning] if part.reasoning else []
         choice.refusal = [part.refusal] if part.refusal else []
         for call in part.tool_calls:
@@ -56,6 +58,12 @@ class Choice:
             choice.calls[index] = loaded = _Call(call.id, call.name, call.extra)
             loaded.arguments = [call.arguments]
         return choice
+
+    def add_text(self, delta: TextDelta) -> None:
+        """Append to the text."""
+        self.text.append(delta.text)
+        if delta.logprobs is not None:
+            self.logprobs += delta.logprobs
 
     def add_tool_call(self, delta: ToolCallDelta) -> None:
         """Append to the call of the delta's index."""
@@ -88,6 +96,7 @@ class Choice:
             refusal="".join(self.refusal),
             tool_calls=self.tool_calls(),
             finish_reason=finish_reason,
+            logprobs=tuple(self.logprobs),
         )
 
 

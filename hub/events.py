@@ -125,11 +125,16 @@ class Meta(Event, frozen=True, kw_only=True, tag="meta"):
 
 
 class TextDelta(Event, frozen=True, kw_only=True, gc=False, tag="text_delta"):
-    """A part of the answer's text, to append."""
+    """A part of the answer's text, to append.
+
+    `logprobs` has its tokens, where they were asked for: `token`, `logprob`, `bytes`, `top_logprobs` of each. It is
+    left out of the JSON where None.
+    """
 
     type: ClassVar[Literal["text_delta"]] = "text_delta"
     text: str
     choice: NonNegative = 0
+    logprobs: list[dict[str, Any]] | None = None
 
 
 class ReasoningDelta(Event, frozen=True, kw_only=True, gc=False, tag="reasoning_delta"):
@@ -305,7 +310,9 @@ def mergeable(earlier: LLMEvent, later: LLMEvent) -> bool:
                 and (later.name is None or later.name == earlier.name)
                 and later.extra is None
             )
-        case ((TextDelta() | ReasoningDelta() | RefusalDelta()), (TextDelta() | ReasoningDelta() | RefusalDelta())):
+        case TextDelta(), TextDelta():
+            return earlier.choice == later.choice and (earlier.logprobs is None) == (later.logprobs is None)
+        case ((ReasoningDelta() | RefusalDelta()), (ReasoningDelta() | RefusalDelta())):
             return earlier.choice == later.choice
         case _:
             return False
@@ -321,6 +328,9 @@ def merge(run: Sequence[LLMEvent]) -> LLMEvent:
         arguments = "".join(event.arguments for event in run if isinstance(event, ToolCallDelta))
         return msgspec.structs.replace(first, seq=last.seq, span=span, arguments=arguments)
     text = "".join(event.text for event in run if isinstance(event, TextLike))
+    if isinstance(first, TextDelta) and first.logprobs is not None:
+        logprobs = [token for event in run if isinstance(event, TextDelta) for token in event.logprobs or ()]
+        return msgspec.structs.replace(first, seq=last.seq, span=span, text=text, logprobs=logprobs)
     return msgspec.structs.replace(first, seq=last.seq, span=span, text=text)
 
 

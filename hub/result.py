@@ -123,6 +123,7 @@ class ChoiceResult(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason | None = None
+    logprobs: tuple[dict[str, Any], ...] = ()
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +142,8 @@ class LLMResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `text`, `reasoning`, `refusal` and `tool_calls` are those of the last step's first choice; `choices` lists
     every choice where there are several, `steps` every step where there are several. `text` is empty where only
-    other choices than the first have said something so far. `usage` is the sum over all attempts and steps, None
+    other choices than the first have said something so far. `logprobs` are the tokens of `text`, where they were
+    asked for. `usage` is the sum over all attempts and steps, None
     before the first `usage` event.
     """
 
@@ -167,6 +169,7 @@ class LLMResult(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
     choices: tuple[ChoiceResult, ...] = ()
     steps: tuple[StepResult, ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
 
     def raise_for_status(self) -> LLMResult:
         """This result, if the stream did not fail.

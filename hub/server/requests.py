@@ -49,6 +49,8 @@ class StreamRequest(BaseModel):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
     identifier: Annotated[str, Field(max_length=200)] | None = None

@@ -20,6 +20,7 @@ from hub.upstream.body import BodyDecoder
 from hub.upstream.emitter import Emitter
 from hub.upstream.finish import FinishReasons
 from hub.upstream.lean import MAX_CHOICES, decode_lean
+from hub.upstream.logprobs import parse_logprobs
 from hub.upstream.payload import frame_value, no_answer, not_an_answer, whole_value
 from hub.upstream.sse import Frame
 from hub.upstream.tool_calls import MalformedCallError, ToolCallAssembler
@@ -181,7 +182,7 @@ class ChatDecoder:
                     if not chunk.error and len(chunk.choices) == 1:
                         choice = chunk.choices[0]
                         delta = choice.delta
-                        if not (delta.tool_calls or delta.function_call or delta.refusal):
+                        if not (delta.tool_calls or delta.function_call or delta.refusal or choice.logprobs):
                             index = choice.index
                             if text := delta.reasoning or delta.reasoning_content:
                                 append(ReasoningDelta(stream_id=stream_id, seq=seq, text=text, choice=index))
@@ -246,7 +247,7 @@ class ChatDecoder:
         if delta is None:
             delta = choice.get("message")
         if isinstance(delta, Mapping):
-            self._delta(delta, int(index), events)
+            self._delta(delta, int(index), parse_logprobs(choice.get("logprobs")), events)
         else:
             self._out.text(TextDelta, _text(choice.get("text")), events, int(index))
         reason = None if is_error else choice.get("finish_reason")
@@ -254,12 +255,14 @@ class ChatDecoder:
         if self.finish_reasons.is_complete and self.failure is None:
             self._out.begin(events)
 
-    def _delta(self, delta: Mapping[str, Any], index: int, events: list[LLMEvent]) -> None:
+    def _delta(
+        self, delta: Mapping[str, Any], index: int, logprobs: list[dict[str, Any]] | None, events: list[LLMEvent]
+    ) -> None:
         content = delta.get("content")
         thinking, text = _parts(content) if isinstance(content, list) else ("", _text(content))
         reasoning = _text(delta.get("reasoning")) or _text(delta.get("reasoning_content")) or thinking
         self._out.text(ReasoningDelta, reasoning, events, index)
-        self._out.text(TextDelta, text, events, index)
+        self._out.answer_text(text, logprobs, events, index)
         self._out.text(RefusalDelta, _text(delta.get("refusal")), events, index)
         entries = delta.get("tool_calls")
         if isinstance(entries, Mapping):

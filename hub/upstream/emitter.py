@@ -106,6 +106,17 @@ class Emitter:
             self.begin(events)
             self._emit(kind(stream_id=self.stream_id, seq=self.next_seq, text=text, choice=choice), len(text), events)
 
+    def answer_text(
+        self, text: str, logprobs: list[dict[str, Any]] | None, events: list[LLMEvent], choice: int = 0
+    ) -> None:
+        """Append a part of the answer's text with its tokens; tokens without any text are told as well."""
+        if logprobs is None:
+            self.text(TextDelta, text, events, choice)
+            return
+        self.begin(events)
+        delta = TextDelta(stream_id=self.stream_id, seq=self.next_seq, text=text, choice=choice, logprobs=logprobs)
+        self._emit(delta, len(text), events)
+
     def tool_call(self, part: ToolCallPart, events: list[LLMEvent], choice: int = 0) -> None:
         """Append the delta of a part of a tool call."""
         self.begin(events)

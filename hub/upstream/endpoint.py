@@ -178,7 +178,7 @@ class Endpoint:
         return OpenResponse(response)
 
     def _prepare_prices(self) -> None:
-        """Load what the first answer's cost needs in a thread while that answer is awaited: it would hold up the loop."""
+        """Load what an answer's cost needs, in a thread, while the first is awaited: it takes long to load."""
         if self._prices is None and may_have_list_prices(self.url):
             self._prices = asyncio.get_running_loop().run_in_executor(None, prepare)
 

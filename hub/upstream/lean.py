@@ -25,6 +25,7 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta
     index: Annotated[int, msgspec.Meta(ge=0, lt=MAX_CHOICES)] = 0
     finish_reason: str | None = None
+    logprobs: Any = None
 
 
 class _Chunk(msgspec.Struct, gc=False):

@@ -21,6 +21,7 @@ from hub.upstream import failures
 from hub.upstream.body import BodyDecoder
 from hub.upstream.emitter import Emitter
 from hub.upstream.finish import FinishReasons
+from hub.upstream.logprobs import parse_logprobs
 from hub.upstream.output_items import OutputItem, OutputItems, unsaid
 from hub.upstream.payload import frame_value, no_answer, not_an_answer, whole_value
 from hub.upstream.response_calls import CALL_TYPES, ResponseCalls
@@ -65,6 +66,7 @@ class _LeanTextDelta(msgspec.Struct, tag_field="type", tag="response.output_text
     item_id: str | None = None
     output_index: int | None = None
     content_index: int | None = None
+    logprobs: Any = None
 
 
 _decode_lean = msgspec.json.Decoder(_LeanTextDelta).decode
@@ -211,7 +213,7 @@ class ResponsesDecoder:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     pass
                 else:
-                    if (lean.item_id, lean.output_index, lean.content_index) == place:
+                    if (lean.item_id, lean.output_index, lean.content_index) == place and not lean.logprobs:
                         if text := lean.delta:
                             append(TextDelta(stream_id=stream_id, seq=out.next_seq, text=text))
                             out.next_seq += 1
@@ -274,12 +276,23 @@ class ResponsesDecoder:
         item = self._items.find(part.item, ids, index)
         number = _index(event.get("content_index")) or _index(event.get("summary_index")) or 0
         said = item.said(part.type, number)
-        self._say(item, part, said, text if verb == "delta" else unsaid(said, text), events)
+        if verb == "delta":
+            self._say(item, part, said, text, events, parse_logprobs(event.get("logprobs")))
+        else:
+            self._say(item, part, said, unsaid(said, text), events)
         if verb == "delta" and part.type == "output_text":
             self._text_place = (event.get("item_id"), event.get("output_index"), event.get("content_index"))
             self._text_said = said
 
-    def _say(self, item: OutputItem, part: _Part, said: list[str], text: str, events: list[LLMEvent]) -> None:
+    def _say(
+        self,
+        item: OutputItem,
+        part: _Part,
+        said: list[str],
+        text: str,
+        events: list[LLMEvent],
+        logprobs: list[dict[str, Any]] | None = None,
+    ) -> None:
         if not text:
             return
         self.finish_reasons.saw(0)
@@ -290,7 +303,10 @@ class ResponsesDecoder:
             delta = _DELTA_OF_TYPE[part.type]
             is_further = delta is ReasoningDelta and self._has_reasoned and not said
             self._has_reasoned |= delta is ReasoningDelta
-            self._out.text(delta, f"\n\n{text}" if is_further else text, events)
+            if delta is TextDelta:
+                self._out.answer_text(text, logprobs, events)
+            else:
+                self._out.text(delta, f"\n\n{text}" if is_further else text, events)
         said.append(text)
 
     def _item(self, value: Mapping[str, Any], verb: str, index: int | None, events: list[LLMEvent]) -> None:
@@ -317,7 +333,8 @@ class ResponsesDecoder:
         for part in _PARTS.values():
             if part.item == item.type:
                 for number, text in item.rest(part.type, _texts(value, part)):
-                    self._say(item, part, item.said(part.type, number), text, events)
+                    said = item.said(part.type, number)
+                    self._say(item, part, said, text, events, None if said else _logprobs(value, number))
         if item.type == "reasoning" and not item.is_done:
             self._calls.saw_reasoning(value)
         item.is_done = True
@@ -373,6 +390,12 @@ def _index(value: Any) -> int | None:
 
 def _ids(*values: Any) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str) and value)
+
+
+def _logprobs(value: Mapping[str, Any], number: int) -> list[dict[str, Any]] | None:
+    content = value.get("content")
+    part = content[number] if isinstance(content, list) and number < len(content) else None
+    return parse_logprobs(_mapping(part).get("logprobs"))
 
 
 def _texts(value: Mapping[str, Any], part: _Part) -> list[str]:

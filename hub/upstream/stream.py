@@ -7,7 +7,9 @@ from contextlib import aclosing
 from typing import Self
 
 from hub.completion import Completion
+from hub.errors import endpoint_error
 from hub.events import EndStatus, LLMEvent
+from hub.formats import sse
 from hub.result import Failure, LLMResult
 from hub.upstream.answer import Answer
 
@@ -66,6 +68,25 @@ class EventStream:
                 for event in batch:
                     completion.add(event)
         return completion.result()
+
+    async def texts(self) -> AsyncGenerator[str, None]:
+        """The answer's text in pieces; the first choice's where there are several.
+
+        Raises:
+            EndpointError: The endpoint gave no whole answer; after the pieces that came.
+        """
+        async with aclosing(aiter(self)) as events:
+            async for event in events:
+                if event.type == "text_delta" and event.choice == 0:
+                    yield event.text
+                elif event.type == "error":
+                    raise endpoint_error(event.message, code=event.code, status=event.status, retryable=event.retryable)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """The events as SSE frames, one each."""
+        async with aclosing(aiter(self)) as events:
+            async for event in events:
+                yield sse.frame(event)
 
     def stop(self) -> None:
         """End the stream as `cancelled`, from anywhere in the event loop; does nothing after its end."""

