@@ -11,8 +11,7 @@ from hub.errors import ClosedError
 from hub.events import LLMEvent, Meta, TextDelta
 from hub.result import LLMResult
 from hub.structured import PartialParser, ResponseModel
-from hub.upstream.answer import Answer
-from hub.upstream.stream import EventStream
+from hub.upstream.stream import AnswerSource, EventStream
 
 __all__ = ("ObjectStream",)
 
@@ -25,7 +24,7 @@ class ObjectStream(EventStream, Generic[T]):
     Read it by its events, by `partials()`, or at once by `parsed()`.
     """
 
-    def __init__(self, answer: Answer, stream_id: str, response_model: ResponseModel[T]) -> None:
+    def __init__(self, answer: AnswerSource, stream_id: str, response_model: ResponseModel[T]) -> None:
         super().__init__(answer, stream_id)
         self._response_model = response_model
         self._completion = Completion()

@@ -16,7 +16,7 @@ from genai_prices import Usage
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, Provider
 
-from hub.models.pricing import STANDARD_TIERS
+from hub.models.usage import STANDARD_TIERS
 from hub.result import TokenUsage
 
 __all__ = ("Offer", "find_offer", "list_cost_usd", "sells_for")

@@ -10,12 +10,10 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from hub.errors import ConfigurationError
+from hub.models.usage import STANDARD_TIERS
 from hub.result import TokenUsage
 
-__all__ = ("STANDARD_TIERS", "UsageCosts", "cost_usd", "may_have_list_prices", "prepare")
-
-STANDARD_TIERS = frozenset(("auto", "default", "standard"))
-"""Service tiers that are billed at the usual prices."""
+__all__ = ("UsageCosts", "cost_usd", "may_have_list_prices", "prepare")
 
 _NO_DETAILS: Mapping[str, int] = MappingProxyType({})
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from hub.result import TokenUsage
 
-__all__ = ("MAX_COUNT", "billing_details", "parse_usage", "reported_service_tier")
+__all__ = ("MAX_COUNT", "STANDARD_TIERS", "billing_details", "parse_usage", "reported_service_tier")
+
+STANDARD_TIERS = frozenset(("auto", "default", "standard"))
+"""Service tiers that are billed at the usual prices."""
 
 MAX_COUNT = 2**53
 """Above it a number is no count, and JSON readers in browsers would round it."""

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from typing import Self
+from typing import Protocol, Self
 
 from hub.completion import Completion
 from hub.errors import endpoint_error
 from hub.events import EndStatus, LLMEvent
 from hub.formats import sse
 from hub.result import Failure, LLMResult
-from hub.upstream.answer import Answer
 
-__all__ = ("EventStream",)
+__all__ = ("AnswerSource", "EventStream")
+
+
+class AnswerSource(Protocol):
+    """What produces an answer's events."""
+
+    def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
+        """Every event from `meta` to `done`, in lists of what came together."""
+        ...
+
+    def stop(self) -> None:
+        """End the answer as `cancelled` at once; does nothing after its end."""
+        ...
+
+    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
+        """The events from the last batch's end through `done`; nothing where `done` has been given already."""
+        ...
 
 
 class EventStream:
@@ -27,7 +42,7 @@ class EventStream:
         stream_id: The id that every event bears.
     """
 
-    def __init__(self, answer: Answer, stream_id: str) -> None:
+    def __init__(self, answer: AnswerSource, stream_id: str) -> None:
         self.stream_id = stream_id
         self._answer = answer
         self._unread = _Unread()

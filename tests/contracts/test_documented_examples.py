@@ -1,4 +1,4 @@
-"""What docs/events.md, docs/hub.md and docs/sinks.md say is true: their examples run, their tables are complete."""
+"""What the pages of docs/ say is true: their examples run, their tables are complete."""
 
 from __future__ import annotations
 
@@ -7,18 +7,38 @@ import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import FunctionType
 from typing import Any, get_args
 
 import pytest
+from openai.resources.chat.completions import AsyncCompletions
+from openai.resources.responses import AsyncResponses
 
-from hub.errors import ERROR_CODES
+from hub import LLM, OpenAIClient
+from hub.errors import ERROR_CODES, InvalidRequestError
 from hub.events import LLMEvent, decode_event, encode_event
-from hub.testing import EchoHandler, ScriptedEndpoint, check_grammar
+from hub.testing import EchoHandler, ScriptedEndpoint, check_grammar, forbid_real_calls
+from hub.upstream.translate import to_chat, to_responses
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("events.md", "hub.md", "sinks.md")
+PAGES = (
+    "client.md",
+    "configuration.md",
+    "embeddings.md",
+    "endpoints.md",
+    "errors.md",
+    "events.md",
+    "hub.md",
+    "models.md",
+    "observability.md",
+    "sinks.md",
+    "structured-output.md",
+)
+"""Those whose examples run here; docs/testing.md has its own test."""
+
+HELLO = [{"role": "user", "content": "Hello"}]
 
 
 def examples(*languages: str) -> list[Any]:
@@ -37,18 +57,63 @@ def examples(*languages: str) -> list[Any]:
 async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedEndpoint]:
     """What the examples take for their endpoint: one that says everything back."""
     async with ScriptedEndpoint(handler=EchoHandler(word_delay=0)) as running:
-        monkeypatch.setenv("OPENAI_BASE_URL", running.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+        for client in ("OPENAI", "LLM"):
+            monkeypatch.setenv(f"{client}_BASE_URL", running.base_url)
+            monkeypatch.setenv(f"{client}_API_KEY", "EMPTY")
         yield running
+
+
+def run(code: str) -> None:
+    """Do what a reader would: run the example as a program, then its functions that it doesn't call itself."""
+    names: dict[str, Any] = {"__name__": "example"}
+    result = FunctionType(compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)()
+    if inspect.iscoroutine(result):
+        asyncio.run(asyncio.wait_for(result, 10))
+    for name in uncalled(code):
+        asyncio.run(asyncio.wait_for(call(names[name]), 10))
+
+
+def uncalled(code: str) -> list[str]:
+    """The coroutine functions of an example that nothing in it calls."""
+    tree = ast.parse(code)
+    defined = [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return [name for name in defined if name not in used]
+
+
+async def call(function: Any) -> None:
+    """Call an example's function with what it asks for, and take all that it gives."""
+    async with AsyncExitStack() as stack:
+        values = []
+        for parameter in inspect.signature(function).parameters.values():
+            match parameter.annotation:
+                case annotation if annotation in (OpenAIClient, LLM):
+                    values.append(await stack.enter_async_context(OpenAIClient("gpt-5.1")))
+                case annotation if annotation is str:
+                    values.append("Hello")
+                case other:
+                    raise TypeError(f"The examples' functions get a client or a text, not {other!r}.")
+        result = function(*values)
+        if inspect.isasyncgen(result):
+            async for _ in result:
+                pass
+        else:
+            await result
 
 
 @pytest.mark.parametrize("code", examples("python"))
 async def test_an_example_runs(code: str, endpoint: ScriptedEndpoint) -> None:
-    compiled = compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    async with asyncio.timeout(10):
-        result = FunctionType(compiled, {"__name__": "example"})()
-        if inspect.isawaitable(result):
-            await result
+    with forbid_real_calls():
+        # In a thread of its own, since `asyncio.run` wants a loop of its own.
+        await asyncio.to_thread(run, code)
+
+
+def test_a_function_that_an_example_leaves_to_the_reader_is_called() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run("async def main() -> None:\n    1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        run("async def pieces():\n    yield 1 / 0\n")
+    run("async def main() -> None:\n    await broken(1)\n\nasync def broken(divisor: int) -> None:\n    1 / divisor\n")
 
 
 @pytest.mark.parametrize("code", examples("json", "jsonl", "jsonl stream"))
@@ -80,3 +145,31 @@ def test_every_type_is_listed_with_its_members() -> None:
         row = next(line for line in table.splitlines() if line.startswith("|") and f"`{cls.type}`" in line)
         members = set(cls.__struct_fields__) - {"stream_id", "seq", "span"}
         assert members <= set(re.findall(r"`(\w+)`", row))
+
+
+# docs/endpoints.md
+
+
+def no_counterpart(create: Any, translate: Any) -> list[str]:
+    """The SDK's parameters of one API that the other has no counterpart of."""
+    refused = []
+    for name in sorted(inspect.signature(create).parameters.keys() - {"self", "messages", "input", "timeout"}):
+        try:
+            translate({"messages": HELLO, name: "something"})
+        except InvalidRequestError as exc:
+            if str(exc).startswith(f"{name} has no counterpart"):
+                refused.append(name)
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("row", "create", "translate"),
+    [
+        ("Chat Completions", AsyncCompletions.create, to_responses),
+        ("the Responses API", AsyncResponses.create, to_chat),
+    ],
+)
+def test_every_parameter_without_counterpart_is_listed(row: str, create: Any, translate: Any) -> None:
+    page = (DOCS / "endpoints.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| {row} alone |"))
+    assert re.findall(r"`(\w+)`", line) == no_counterpart(create, translate)

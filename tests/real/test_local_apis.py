@@ -1,4 +1,4 @@
-"""What one real answer looks like by each way of asking for it: both APIs, usage, log probabilities, choices, replays."""
+"""One real answer by each way of asking for it: both APIs, usage, log probabilities, choices, replays."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from hub.client import OpenAIClient
 from hub.completion import fold
-from hub.errors import OutputTruncatedError
+from hub.errors import OutputTruncatedError, OutputValidationError
 from hub.events import TextDelta
 from hub.structured import PartialParser, ResponseModel
 from tests.hub.structured.models import EVERY_TYPE, Colour, Person
@@ -72,6 +72,21 @@ async def test_partials_of_a_real_stream_end_in_the_parsed_value(client: OpenAIC
             seen.append(partial)
     assert len(seen) > 3
     assert seen[-1] == model.parse(fold(events))
+
+
+async def test_an_object_grows_until_it_is_the_one_that_was_asked_for(client: OpenAIClient) -> None:
+    stream = client.stream(messages=QUESTION, max_tokens=100, response_model=Animal)
+    seen = [partial async for partial in stream.partials()]
+    animal = await stream.parsed()
+    assert len(seen) > 3
+    assert seen[-1] == animal
+    assert await client.invoke(messages=QUESTION, max_tokens=100, response_model=Animal) == animal
+
+
+async def test_a_schema_that_the_server_ignores_gives_an_error_and_no_object(client: OpenAIClient) -> None:
+    # llama.cpp heeds no `text.format` in the Responses API (2026-11-21).
+    with pytest.raises(OutputValidationError, match="no valid Animal"):
+        await client.invoke(messages=QUESTION, max_tokens=30, response_model=Animal, api="responses")
 
 
 async def test_an_answer_cut_off_is_truncated_and_its_partial_stands(client: OpenAIClient) -> None:

@@ -40,7 +40,7 @@ class Finding:
         """Alike for findings that have one cause, as far as one can tell."""
         kind, _, message = self.exception.partition(":")
         words = "".join(sign for sign in message.partition(": ")[0] if not sign.isdigit())
-        return f"{self.case.kind} {kind} {words[:60]} {self.place}"
+        return f"{self.case.kind} {kind} {words[:90]} {self.place}"
 
     def save(self, folder: Path) -> Path:
         """Write the body and what happened to it; gives the body's file."""

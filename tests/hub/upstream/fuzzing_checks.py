@@ -95,18 +95,18 @@ async def _check_stream(case: Case, rand: Random) -> None:
 
     whole = _timed(lambda: decoded([body]), "whole")
     in_slices = _timed(lambda: decoded(slices), "in slices")
-    _check_same(fold(whole), fold(in_slices), "in slices the answer is another")
+    _check_same(fold(whole), fold(in_slices), "in slices the answer differs")
     assert whole == in_slices, "in slices the events are others"
     if case.kind == "chat" and body.startswith(b"data: ") and _is_fit_for_both_ways(body):
         # A frame with a name doesn't take the lean way.
         named = re.sub(rb"(?:\A|(?<=\n\n))data: (?=[^\r\n]*(?:\n\n|\Z))", b"event: chunk\ndata: ", body)
-        _check_same(fold(whole), fold(decoded([named])), "the lean way gives another answer")
+        _check_same(fold(whole), fold(decoded([named])), "by the lean way the answer differs")
     if rand.random() < 0.1:
         _check_memory(lambda: decoded([body]), len(body))
     if rand.random() < 0.2:
         params = {"n": count} if case.kind == "chat" else {}
         answered = await answer_of(slices, api=case.kind, params=params, allows_missing_finish_reason=is_lax)
-        _check_same(_bare(fold(whole)), _bare(fold(answered)), "through `Answer` it is another")
+        _check_same(_bare(fold(whole)), _bare(fold(answered)), "through `Answer` it differs")
 
 
 def _is_fit_for_both_ways(body: bytes) -> bool:
@@ -134,7 +134,7 @@ def _check_same(one: LLMResult, other: LLMResult, what: str) -> None:
         differences = "; ".join(
             f"{name}: {getattr(one, name)!r:.300} / {getattr(other, name)!r:.300}" for name in fields
         )
-        raise AssertionError(f"{what}: {differences}")
+        raise AssertionError(f"{what} in {', '.join(fields)}: {differences}")
 
 
 def _bare(result: LLMResult) -> LLMResult:

@@ -1,0 +1,145 @@
+"""Two hundred cancelled streams leave nothing: no connection, no task, no object, whatever their way to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from hub.client import Fallback, OpenAIClient
+from hub.testing import Gate, ScriptedEndpoint, chat_chunk, sse, status_reply
+from hub.upstream.stream import EventStream
+
+from .responses_support import created, text
+from .support import HELLO, NO_RETRY, client_of, collected, held, within
+
+HI = sse(chat_chunk(content="Hi"), done=False)
+WARM_UP, STREAMS = 40, 200
+
+Setting = tuple[OpenAIClient, list[ScriptedEndpoint], Gate]
+
+
+@asynccontextmanager
+async def chat() -> AsyncIterator[Setting]:
+    """One endpoint that begins to answer and then keeps still."""
+    async with _held(HI) as (endpoint, gate), client_of(endpoint) as client:
+        yield client, [endpoint], gate
+
+
+@asynccontextmanager
+async def responses() -> AsyncIterator[Setting]:
+    """The same by the Responses API."""
+    async with _held(created() + text("Hi")) as (endpoint, gate), client_of(endpoint, api="responses") as client:
+        yield client, [endpoint], gate
+
+
+@asynccontextmanager
+async def hedged() -> AsyncIterator[Setting]:
+    """An endpoint that never says a word, and one that is asked beside it."""
+    async with AsyncExitStack() as stack:
+        silent, _ = await stack.enter_async_context(_held(b""))
+        endpoint, gate = await stack.enter_async_context(_held(HI))
+        client = await stack.enter_async_context(_falling_back(silent, endpoint, hedge_delay=0.001))
+        yield client, [silent, endpoint], gate
+
+
+@asynccontextmanager
+async def racing() -> AsyncIterator[Setting]:
+    """Two that never say a word, asked beside one another: the race is on when the reader leaves."""
+    async with AsyncExitStack() as stack:
+        silent, _ = await stack.enter_async_context(_held(b""))
+        other, gate = await stack.enter_async_context(_held(b""))
+        client = await stack.enter_async_context(_falling_back(silent, other, hedge_delay=0.001))
+        yield client, [silent, other], gate
+
+
+@asynccontextmanager
+async def fallback() -> AsyncIterator[Setting]:
+    """An endpoint that fails, and one to fall back to."""
+    async with AsyncExitStack() as stack:
+        failing = await stack.enter_async_context(ScriptedEndpoint(handler=lambda _: status_reply(503), max_requests=1))
+        endpoint, gate = await stack.enter_async_context(_held(HI))
+        client = await stack.enter_async_context(_falling_back(failing, endpoint, cool_down=0.0))
+        yield client, [failing, endpoint], gate
+
+
+@asynccontextmanager
+async def _held(before: bytes) -> AsyncIterator[tuple[ScriptedEndpoint, Gate]]:
+    gate = Gate()
+    gate.open()
+    reply = held(before, gate=gate)
+    async with ScriptedEndpoint(handler=lambda _: reply, max_requests=1) as endpoint:
+        yield endpoint, gate
+
+
+def _falling_back(first: ScriptedEndpoint, second: ScriptedEndpoint, **options: Any) -> OpenAIClient:
+    other = Fallback(base_url=second.base_url, api_key="EMPTY")
+    return client_of(first, fallbacks=[other], retry=NO_RETRY, **options)
+
+
+async def by_cancellation(stream: EventStream, reached: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.create_task(collected(stream))
+    await reached()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_stop(stream: EventStream, reached: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.create_task(collected(stream))
+    await reached()
+    stream.stop()
+    assert (await within(task))[-1].type == "done"
+
+
+async def by_cancelling_a_block(stream: EventStream, reached: Callable[[], Awaitable[None]]) -> None:
+    async def read() -> None:
+        async with stream:
+            async for batch in stream.batches():
+                assert batch
+
+    task = asyncio.create_task(read())
+    await reached()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+LEAVE = (by_cancellation, by_stop, by_cancelling_a_block)
+
+
+@pytest.mark.parametrize("setting", [chat, responses, hedged, racing, fallback])
+async def test_two_hundred_cancelled_streams_leave_no_connection_task_or_object(setting: Any, clean: None) -> None:
+    async with setting() as (client, endpoints, gate):
+        begun: list[weakref.ref[EventStream]] = []
+
+        async def leave_streams(count: int) -> int:
+            for number in range(count):
+                stream = client.stream(messages=HELLO)
+                begun.append(weakref.ref(stream))
+                await LEAVE[number % len(LEAVE)](stream, lambda: within(gate.reached(len(begun))))
+                del stream
+            return await blocks_at_rest(endpoints)
+
+        before = await leave_streams(WARM_UP)
+        after = await leave_streams(STREAMS)
+        assert [ref for ref in begun if ref() is not None] == []
+    assert after - before < STREAMS, "an object a stream, or more, stays behind"
+
+
+async def blocks_at_rest(endpoints: list[ScriptedEndpoint]) -> int:
+    """Memory blocks in use when nothing goes on any more: no connection at any endpoint, no task but this one."""
+    for endpoint in endpoints:
+        if endpoint.requests and endpoint.requests[-1].left.is_set():
+            await within(endpoint.all_closed())
+    async with asyncio.timeout(5):
+        while len(asyncio.all_tasks()) > 1 and any(endpoint.connections for endpoint in endpoints):
+            await asyncio.sleep(0)
+    gc.collect()
+    return sys.getallocatedblocks()
