@@ -171,6 +171,34 @@ class LLMResult(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepResult, ...] = ()
     logprobs: tuple[dict[str, Any], ...] = ()
 
+    def as_message(self, *, echo_reasoning: bool = False) -> dict[str, Any]:
+        """The answer as a message of the assistant, to append to the conversation before it goes on.
+
+        The results of the calls come after it, as messages of the role `tool`. Either API takes it.
+
+        Args:
+            echo_reasoning: Send the reasoning back too, as some endpoints want it with tool calls
+                (`ModelProfile.echoes_reasoning`).
+        """
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
+        if self.refusal:
+            message["refusal"] = self.refusal
+        if echo_reasoning and self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    **(call.extra or {}),
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in self.tool_calls
+            ]
+        elif not self.text and not self.refusal:
+            message["content"] = ""
+        return message
+
     def raise_for_status(self) -> LLMResult:
         """This result, if the stream did not fail.
 

@@ -66,7 +66,9 @@ async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedEnd
 def run(code: str) -> None:
     """Do what a reader would: run the example as a program, then its functions that it doesn't call itself."""
     names: dict[str, Any] = {"__name__": "example"}
-    result = FunctionType(compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)()
+    result = FunctionType(
+        compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), names
+    )()
     if inspect.iscoroutine(result):
         asyncio.run(asyncio.wait_for(result, 10))
     for name in uncalled(code):

@@ -117,29 +117,30 @@ LEAVE = (by_cancellation, by_stop, by_cancelling_a_block)
 @pytest.mark.parametrize("setting", [chat, responses, hedged, racing, fallback])
 async def test_two_hundred_cancelled_streams_leave_no_connection_task_or_object(setting: Any, clean: None) -> None:
     async with setting() as (client, endpoints, gate):
-        begun: list[weakref.ref[EventStream]] = []
+        begun = 0
+        alive: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
         async def leave_streams(count: int) -> int:
-            for number in range(count):
+            nonlocal begun
+            for _ in range(count):
                 stream = client.stream(messages=HELLO)
-                begun.append(weakref.ref(stream))
-                await LEAVE[number % len(LEAVE)](stream, lambda: within(gate.reached(len(begun))))
-                del stream
-            return await blocks_at_rest(endpoints)
+                alive.add(stream)
+                begun += 1
+                await LEAVE[begun % len(LEAVE)](stream, lambda: within(gate.reached(begun)))
+            del stream
+            await within(at_rest(endpoints))
+            gc.collect()
+            return sys.getallocatedblocks()
 
         before = await leave_streams(WARM_UP)
         after = await leave_streams(STREAMS)
-        assert [ref for ref in begun if ref() is not None] == []
-    assert after - before < STREAMS, "an object a stream, or more, stays behind"
+        assert not alive
+        assert after - before < STREAMS, "an object a stream, or more, stays behind"
 
 
-async def blocks_at_rest(endpoints: list[ScriptedEndpoint]) -> int:
-    """Memory blocks in use when nothing goes on any more: no connection at any endpoint, no task but this one."""
-    for endpoint in endpoints:
-        if endpoint.requests and endpoint.requests[-1].left.is_set():
-            await within(endpoint.all_closed())
-    async with asyncio.timeout(5):
-        while len(asyncio.all_tasks()) > 1 and any(endpoint.connections for endpoint in endpoints):
-            await asyncio.sleep(0)
-    gc.collect()
-    return sys.getallocatedblocks()
+async def at_rest(endpoints: list[ScriptedEndpoint]) -> None:
+    """Return once no task runs but this one, and no connection is open but one that waits to be used again."""
+    *others, last = endpoints
+    await last.all_closed()
+    while any(endpoint.connections > 1 for endpoint in others) or asyncio.all_tasks() != {asyncio.current_task()}:
+        await asyncio.sleep(0)
