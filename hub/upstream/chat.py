@@ -265,12 +265,12 @@ class ChatDecoder:
         self._out.answer_text(text, logprobs, events, index)
         self._out.text(RefusalDelta, _text(delta.get("refusal")), events, index)
         entries = delta.get("tool_calls")
-        if isinstance(entries, Mapping):
+        if entries and isinstance(entries, Mapping):
             entries = [entries]
         if (function := delta.get("function_call")) and isinstance(function, Mapping):  # before there were tools
             entries = [{"index": 0, "function": function}]
         for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, Mapping):
+            if entry and isinstance(entry, Mapping):
                 self._tool_call(entry, index, events)
 
     def _tool_call(self, entry: Mapping[str, Any], index: int, events: list[LLMEvent]) -> None:

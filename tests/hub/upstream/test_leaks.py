@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from .responses_support import created, text
 from .support import HELLO, NO_RETRY, client_of, collected, held, within
 
 HI = sse(chat_chunk(content="Hi"), done=False)
-WARM_UP, STREAMS = 40, 200
+WARM_UP, STREAMS = 100, 200
 
 Setting = tuple[OpenAIClient, list[ScriptedEndpoint], Gate]
 
@@ -120,7 +121,7 @@ async def test_two_hundred_cancelled_streams_leave_no_connection_task_or_object(
         begun = 0
         alive: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
-        async def leave_streams(count: int) -> int:
+        async def leave_streams(count: int) -> tuple[int, Counter[str]]:
             nonlocal begun
             for _ in range(count):
                 stream = client.stream(messages=HELLO)
@@ -130,17 +131,23 @@ async def test_two_hundred_cancelled_streams_leave_no_connection_task_or_object(
             del stream
             await within(at_rest(endpoints))
             gc.collect()
-            return sys.getallocatedblocks()
+            return sys.getallocatedblocks(), Counter(type(each).__name__ for each in gc.get_objects())
 
-        before = await leave_streams(WARM_UP)
-        after = await leave_streams(STREAMS)
+        blocks_before, objects_before = await leave_streams(WARM_UP)
+        blocks_after, objects_after = await leave_streams(STREAMS)
         assert not alive
-        assert after - before < STREAMS, "an object a stream, or more, stays behind"
+        assert [name for name, count in (objects_after - objects_before).items() if count >= STREAMS // 2] == []
+        # A stream takes hundreds; the interpreter's caches of what runs often go on filling for a while.
+        assert blocks_after - blocks_before < 2 * STREAMS
 
 
 async def at_rest(endpoints: list[ScriptedEndpoint]) -> None:
-    """Return once no task runs but this one, and no connection is open but one that waits to be used again."""
+    """Return once only connections are left that wait to be used again, and no task but this one and theirs."""
     *others, last = endpoints
     await last.all_closed()
-    while any(endpoint.connections > 1 for endpoint in others) or asyncio.all_tasks() != {asyncio.current_task()}:
+    while any(each.connections > 1 for each in others) or len(asyncio.all_tasks()) > 1 + _open(others):
         await asyncio.sleep(0)
+
+
+def _open(endpoints: list[ScriptedEndpoint]) -> int:
+    return sum(endpoint.connections for endpoint in endpoints)

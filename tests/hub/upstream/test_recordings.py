@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -105,3 +106,52 @@ async def test_recordings_decode_over_a_connection_as_they_do_from_bytes() -> No
             sent = await outcome(client.stream(messages=HELLO))
             decoded = await recorded(name)
             assert (sent.text, sent.tool_calls, sent.usage) == (decoded.text, decoded.tool_calls, sent.usage)
+
+
+def as_asked(path: Path) -> dict[str, Any]:
+    """The request of a recording, as one would ask it of our client."""
+    request = msgspec.json.decode(path.read_bytes())
+    params = {name: value for name, value in request.items() if name not in ("stream", "stream_options")}
+    params["api"] = "responses" if "input" in request else "chat"
+    if "input" in params and isinstance(params["input"], list):
+        params["input"] = [item for item in params["input"] if item["type"] != "web_search_call"] or "Hello"
+    if not isinstance(params.get("messages", []), list):
+        params["messages"] = HELLO  # the request that was to be refused
+    return params
+
+
+EVERY = [path.relative_to(RECORDINGS).with_suffix("").as_posix() for path in sorted(RECORDINGS.rglob("*.sse"))]
+
+
+@pytest.mark.parametrize("name", EVERY)
+async def test_what_was_recorded_is_asked_for_and_read_by_the_client(name: str) -> None:
+    asked = as_asked(RECORDINGS / f"{name}.request.json")
+    reply = recorded_reply(RECORDINGS / f"{name}.sse", slice_bytes=61)
+    async with ScriptedEndpoint(reply) as endpoint, client_of(endpoint, retry=NO_RETRY) as client:
+        result = await outcome(client.stream(**asked))
+        sent = endpoint.requests[0]
+    api = asked.pop("api")
+    assert sent.path == ("/v1/responses" if api == "responses" else "/v1/chat/completions")
+    assert {key: sent.json()[key] for key in asked.keys() - {"input"}} == {
+        key: value for key, value in asked.items() if key != "input"
+    }
+    is_refused = "err" in name
+    assert (result.status, result.error is None) == ("failed" if is_refused else "completed", not is_refused)
+    assert result.usage is not None
+    assert (result.usage.total_tokens > 0) is not is_refused
+
+
+@pytest.mark.parametrize("server", ["llamacpp", "lcpython"])
+async def test_recorded_log_probabilities_belong_to_the_text(server: str) -> None:
+    result = await recorded(f"{server}-logprobs")
+    assert len(result.logprobs) == 6
+    assert "".join(token["token"] for token in result.logprobs) == result.text
+    for token in result.logprobs:
+        assert token["logprob"] <= 0
+        assert len(token["top_logprobs"]) == 2
+
+
+async def test_a_call_that_was_required_and_never_came_ended_at_the_limit() -> None:
+    result = await recorded("llamacpp-tools-required")
+    assert (result.status, result.finish_reason, result.tool_calls) == ("completed", "length", ())
+    assert result.text

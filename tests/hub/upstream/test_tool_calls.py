@@ -173,3 +173,9 @@ async def test_a_call_nested_beyond_reason_is_malformed(where: str) -> None:
     entry = call(nested, name="f") if where == "arguments" else call("{}", name="f", extra_content=nested)
     result = await result_of(sse(calls(entry), STOP))
     assert (result.error and result.error.code) == "malformed"
+
+
+@pytest.mark.parametrize("nothing", [{}, [], [{}], None, ""])
+async def test_an_empty_list_of_calls_is_no_call(nothing: Any) -> None:
+    result = await result_of(answer(chunk("Hi"), chunk(delta={"tool_calls": nothing})))
+    assert (result.tool_calls, result.finish_reason) == ((), "stop")
