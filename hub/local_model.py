@@ -67,7 +67,8 @@ class LocalModel:
         alias: The name it reports; None means the file's, without the mark of its quantisation.
         threads: Threads that compute; None means one for every two CPUs, at most 4.
         slots: Requests answered at once.
-        context_tokens: Prompt plus answer of one request, at most.
+        context_tokens: Prompts plus answers, for each slot. The slots share what they have together: one request may
+            use more while others use less; where it runs out, answers under way are broken off.
         start_timeout: Seconds until it must be ready.
     """
 
@@ -324,7 +325,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--alias", help="the name the model reports (default: the file's)")
     parser.add_argument("--threads", type=int, help="threads that compute (default: half the CPUs, at most 4)")
     parser.add_argument("--slots", type=int, default=4, help="requests answered at once (default: 4)")
-    parser.add_argument("--context-tokens", type=int, default=2048, help="of one request (default: 2048)")
+    parser.add_argument("--context-tokens", type=int, default=2048, help="for each slot, shared by all (default: 2048)")
     parser.add_argument("--verbose", action="store_true", help="show llama.cpp's log, not only its errors")
     parser.add_argument("--with-parent", action="store_true", help="end when stdin does")
     return parser

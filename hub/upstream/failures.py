@@ -298,6 +298,8 @@ def _from_status(exc: openai.APIStatusError | httpx2.HTTPStatusError) -> Endpoin
     said = error.message.rstrip(".")
     if not said.startswith("The endpoint answered"):
         said = f"The endpoint answered {response.status_code}: {said}"
+    if response.headers.get("x-should-retry") == "false":
+        error.retryable = False
     error.message = f"{said}.{_HINTS.get(response.status_code, '')}"
     error.args = (error.message,)
     return error

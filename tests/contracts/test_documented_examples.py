@@ -17,9 +17,10 @@ from openai.resources.chat.completions import AsyncCompletions
 from openai.resources.responses import AsyncResponses
 
 from hub import LLM, OpenAIClient
-from hub.errors import ERROR_CODES, InvalidRequestError
+from hub.errors import ERROR_CODES, ErrorCode, InvalidRequestError, endpoint_error
 from hub.events import LLMEvent, decode_event, encode_event
 from hub.testing import EchoHandler, ScriptedEndpoint, check_grammar, forbid_real_calls
+from hub.upstream.route import CoolDown
 from hub.upstream.translate import to_chat, to_responses
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -86,7 +87,7 @@ def uncalled(code: str) -> list[str]:
 async def call(function: Any) -> None:
     """Call an example's function with what it asks for, and take all that it gives."""
     async with AsyncExitStack() as stack:
-        values = []
+        values: list[Any] = []
         for parameter in inspect.signature(function).parameters.values():
             match parameter.annotation:
                 case annotation if annotation in (OpenAIClient, LLM):
@@ -149,6 +150,24 @@ def test_every_type_is_listed_with_its_members() -> None:
         assert members <= set(re.findall(r"`(\w+)`", row))
 
 
+# Links
+
+
+def anchor(heading: str) -> str:
+    """What GitHub makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_page_and_a_heading(page: str) -> None:
+    for path, fragment in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", (DOCS / page).read_text()):
+        target = DOCS / (path or page)
+        assert target.exists(), path
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert fragment in map(anchor, headings), f"{path}#{fragment}"
+
+
 # docs/endpoints.md
 
 
@@ -175,3 +194,15 @@ def test_every_parameter_without_counterpart_is_listed(row: str, create: Any, tr
     page = (DOCS / "endpoints.md").read_text()
     (line,) = (line for line in page.splitlines() if line.startswith(f"| {row} alone |"))
     assert re.findall(r"`(\w+)`", line) == no_counterpart(create, translate)
+
+
+def test_what_says_nothing_against_an_endpoint_is_listed() -> None:
+    page = (DOCS / "endpoints.md").read_text()
+    (listed,) = re.findall(r"\. ((?:`\w+`(?:, | and )?)+) say nothing against", page)
+    excused = []
+    for code in get_args(ErrorCode):
+        cool_down = CoolDown(30.0, clock=lambda: 1.0)
+        cool_down.failed(endpoint_error("", code=code))
+        if cool_down.is_over:
+            excused.append(code)
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(excused)

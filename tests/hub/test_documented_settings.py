@@ -154,7 +154,7 @@ def test_every_argument_is_listed_with_its_type_and_default(heading: str, functi
 @pytest.mark.parametrize("cls", [Timeouts, RetryPolicy, Fallback])
 def test_every_field_is_listed_with_its_type_and_default(cls: Any) -> None:
     fields = [
-        (each.name, typed(each.type, default=each.default), repr(each.default)) for each in dataclasses.fields(cls)
+        (each.name, typed(str(each.type), default=each.default), repr(each.default)) for each in dataclasses.fields(cls)
     ]
     assert listed(f"`{cls.__name__}`") == fields
 
@@ -196,7 +196,7 @@ def test_a_client_of_a_server_of_ones_own_has_the_defaults_that_are_listed(monke
         ({"base_url": "https://other.example/v1", "api_key": "its-own"}, "its-own"),
     ],
 )
-def test_a_key_goes_where_the_page_says(passed: dict[str, str], sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_goes_where_the_page_says(passed: dict[str, Any], sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "key-of-openai")
     monkeypatch.setenv("LLM_BASE_URL", "https://own.example/v1")

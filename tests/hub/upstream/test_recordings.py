@@ -113,10 +113,11 @@ def as_asked(path: Path) -> dict[str, Any]:
     request = msgspec.json.decode(path.read_bytes())
     params = {name: value for name, value in request.items() if name not in ("stream", "stream_options")}
     params["api"] = "responses" if "input" in request else "chat"
-    if "input" in params and isinstance(params["input"], list):
-        params["input"] = [item for item in params["input"] if item["type"] != "web_search_call"] or "Hello"
-    if not isinstance(params.get("messages", []), list):
-        params["messages"] = HELLO  # the request that was to be refused
+    # Two requests were wrong on purpose, in ways that our client refuses to send.
+    if params.get("input") == [{"type": "web_search_call"}]:
+        params["input"] = "Hello"
+    if params.get("messages") == "x":
+        params["messages"] = HELLO
     return params
 
 

@@ -21,8 +21,8 @@ from hub.testing import (
     whole_response_reply,
 )
 
-from .responses_support import body_of
-from .support import HELLO, NO_RETRY, client_of, outcome
+from .responses_support import body_of, text
+from .support import HELLO, NO_RETRY, STOP, chunk, client_of, outcome
 
 APIS = pytest.mark.parametrize("api", ["chat", "responses"])
 WHOLE = {"chat": chat_reply("Hi there", usage=True), "responses": responses_reply("Hi there")}
@@ -144,10 +144,18 @@ async def test_the_last_event_counts_without_a_blank_line_after_it(api: Any) -> 
     assert (result.status, result.text, result.finish_reason) == ("completed", "Hi there", "stop")
 
 
-@APIS
-async def test_a_byte_order_mark_hides_nothing(api: Any) -> None:
-    result = await told(raw_reply(b"\xef\xbb\xbf" + body_of(WHOLE[api])), api)
-    assert (result.status, result.text, result.model) == ("completed", "Hi there", "scripted")
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("chat", sse(chunk("Hi"), STOP)),
+        ("responses", b"".join(line for line in text("Hi").splitlines(keepends=True) if b"event:" not in line)),
+    ],
+    ids=["chat", "responses"],
+)
+async def test_a_byte_order_mark_does_not_hide_the_first_event(api: Any, body: bytes) -> None:
+    assert body.startswith(b"data:")
+    result = await told(raw_reply(b"\xef\xbb\xbf" + body), api, allows_missing_finish_reason=True)
+    assert (result.status, result.text) == ("completed", "Hi")
 
 
 @APIS

@@ -284,3 +284,12 @@ async def test_options_that_are_rejected_are_left_out_and_the_answer_comes(api: 
     kept = {"include_usage": True} if api == "chat" else None
     assert [(body or {}).get("include_obfuscation") for body in bodies] == [False, None, None]
     assert bodies[1:] == [kept, kept]
+
+
+async def test_an_endpoint_that_says_not_to_try_again_is_heeded() -> None:
+    async with ScriptedEndpoint(status_reply(503, headers={"X-Should-Retry": "false"})) as endpoint:
+        async with client_of(endpoint, retry=RetryPolicy(attempts=3, backoff=0.0)) as client:
+            result = await outcome(client.stream(messages=HELLO))
+        assert result.error is not None
+        assert not result.error.retryable
+        assert len(endpoint.requests) == 1
