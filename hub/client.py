@@ -328,8 +328,8 @@ class OpenAIClient:
         """Ask, and get the answer as a dictionary, which JSON can hold.
 
         Its members: `params` (what was asked), `output` (the text; for a model of embeddings the vectors),
-        `tool_calls`, `reasoning`, `finish_reason`, `usage`, `status` (`completed`, `failed`, `cancelled`), `error`
-        (`"OK"`, else the message), `error_code` (None where all is well), `model`, `cached`, `stream_id` and
+        `tool_calls`, `reasoning`, `refusal`, `finish_reason`, `usage`, `status` (`completed`, `failed`, `cancelled`),
+        `error` (`"OK"`, else the message), `error_code` (None where all is well), `model`, `cached`, `stream_id` and
         `identifier`.
 
         Args:
@@ -362,7 +362,9 @@ class OpenAIClient:
         named: dict[str, Any] = {"stream_id": stream_id, "identifier": identifier or stream_id}
         if profile.category == "embeddings":
             try:
-                embeddings = await self.embedding(input, model=profile, **limits, **params)
+                embeddings = await self.embedding(
+                    input, model=profile, stream_id=stream_id, identifier=identifier, **limits, **params
+                )
             except EndpointError as exc:
                 return failed_response(exc, params=asked, **named)
             return embeddings_response(embeddings, params=asked, **named)
@@ -377,6 +379,7 @@ class OpenAIClient:
         model: Model | None = None,
         dimensions: int | None = None,
         concurrency: int = 4,
+        stream_id: str | None = None,
         identifier: str | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
@@ -389,6 +392,7 @@ class OpenAIClient:
             model: Another model than the client's.
             dimensions: The length of the vectors; None leaves it to the model.
             concurrency: Requests under way at once, at most.
+            stream_id: The call's id; a fresh one by default. Sent as `X-Client-Request-Id`.
             identifier: Your own name for the call, for observers.
             timeouts: Other clocks than the client's.
             retry: Another retry policy than the client's, for each request.
@@ -410,6 +414,7 @@ class OpenAIClient:
             dimensions=dimensions,
             concurrency=concurrency,
             identifier=identifier,
+            stream_id=stream_id,
             timeouts=plan.timeouts,
             retry=plan.retry,
             params=params,

@@ -127,7 +127,11 @@ class Completion:
                 self._load(event.result)
             case Error():
                 self._failure = Failure(
-                    code=event.code, message=event.message, status=event.status, retryable=event.retryable
+                    code=event.code,
+                    message=event.message,
+                    status=event.status,
+                    retryable=event.retryable,
+                    retry_after=event.retry_after,
                 )
             case Done():
                 self._finish(event)
@@ -312,6 +316,7 @@ def closing_events(
                 message=error.message,
                 status=error.status,
                 retryable=error.retryable,
+                retry_after=error.retry_after,
             )
         )
         seq += 1

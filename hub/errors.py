@@ -106,11 +106,9 @@ class ConfigurationError(HubError):
 class MissingKeyError(ConfigurationError):
     """No API key is known for an endpoint that needs one."""
 
-    def __init__(self, base_url: str, variable: str) -> None:
-        super().__init__(
-            f"No API key for {base_url}. Set the environment variable {variable}, or pass api_key=… "
-            "('EMPTY' for a server that asks for none)."
-        )
+    def __init__(self, base_url: str, variable: str | None) -> None:
+        setting = "Pass" if variable is None else f"Set the environment variable {variable}, or pass"
+        super().__init__(f"No API key for {base_url}. {setting} api_key=… ('EMPTY' for a server that asks for none).")
         self.base_url = base_url
         self.variable = variable
 
@@ -294,6 +292,8 @@ _CLASS_BY_CODE: dict[str, type[EndpointError]] = {
     "unauthorized": EndpointStatusError,
     "not_found": EndpointStatusError,
     "rate_limited": EndpointStatusError,
+    "budget_exceeded": EndpointStatusError,
+    "content_filter": EndpointStatusError,
     "endpoint_error": EndpointStatusError,
     "connection_failed": EndpointConnectionError,
     "connect_timeout": EndpointTimeoutError,

@@ -223,13 +223,17 @@ class Snapshot(Event, frozen=True, kw_only=True, tag="snapshot"):
 
 
 class Error(Event, frozen=True, kw_only=True, tag="error"):
-    """The stream failed. `usage` and a `done` with status `failed` follow; `message` is safe to show."""
+    """The stream failed. `usage` and a `done` with status `failed` follow; `message` is safe to show.
+
+    `retry_after` has the seconds that the endpoint asks to wait; it is left out of the JSON where it asks for none.
+    """
 
     type: ClassVar[Literal["error"]] = "error"
     code: ErrorCode
     message: str
     status: int | None = null()
     retryable: bool = msgspec.field(default_factory=bool)
+    retry_after: float | None = None
 
 
 class Done(Event, frozen=True, kw_only=True, tag="done"):

@@ -10,6 +10,7 @@ import msgspec
 from hub.embeddings import Embeddings
 from hub.errors import EndpointError
 from hub.result import LLMResult
+from hub.structured import ResponseModel
 
 __all__ = ("as_response", "embeddings_response", "failed_response")
 
@@ -72,6 +73,8 @@ def failed_response(
 
 def _response(params: Mapping[str, Any], **members: Any) -> dict[str, Any]:
     shown = {name: value for name, value in params.items() if name not in _UNSHOWN}
+    if "response_model" in shown:  # a class, which JSON can't hold
+        shown["response_model"] = ResponseModel.of(shown["response_model"]).name
     blank: dict[str, Any] = {
         "output": None,
         "usage": None,

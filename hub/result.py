@@ -106,12 +106,13 @@ class ToolOutput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a stream failed, as its `error` event said."""
+    """Why a stream failed, as its `error` event said; `retry_after` is in seconds, None where nothing was said."""
 
     code: ErrorCode
     message: str
     status: int | None = None
     retryable: bool = False
+    retry_after: float | None = None
 
 
 class ChoiceResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,5 +209,9 @@ class LLMResult(msgspec.Struct, frozen=True, kw_only=True):
         if self.error is None:
             return self
         raise endpoint_error(
-            self.error.message, code=self.error.code, status=self.error.status, retryable=self.error.retryable
+            self.error.message,
+            code=self.error.code,
+            status=self.error.status,
+            retryable=self.error.retryable,
+            retry_after=self.error.retry_after,
         )

@@ -30,17 +30,28 @@ class Address:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def find_address(settings: Settings, base_url: str | None = None, api_key: str | None = None) -> Address:
+def find_address(
+    settings: Settings, base_url: str | None = None, api_key: str | None = None, *, takes_any_key: bool = True
+) -> Address:
     """The endpoint to ask: what is given wins over the environment.
 
-    A key found in the environment goes only to the endpoint it belongs to. User and password in the URL become a
-    header: in a URL they would end up in logs.
+    `LLM_API_KEY` goes to `LLM_BASE_URL` only, `OPENAI_API_KEY` to all others, as with the SDK. User and password in the
+    URL become a header: in a URL they would end up in logs.
+
+    Args:
+        settings: What the environment says.
+        base_url: The endpoint; None for the environment's.
+        api_key: Its key; None for the environment's.
+        takes_any_key: A URL that the environment doesn't know gets `OPENAI_API_KEY`. One endpoint among several must
+            not: that key is another's.
 
     Raises:
         MissingKeyError: The endpoint needs a key and none is known.
         ConfigurationError: The URL or the key makes no sense.
     """
     url, found, variable = _choose(settings, base_url)
+    if not takes_any_key and not _is_known(settings, url):
+        found, variable = None, None
     parts = _split(url)
     host = parts.hostname or ""
     headers = _basic_auth(parts)
@@ -56,13 +67,18 @@ def find_address(settings: Settings, base_url: str | None = None, api_key: str |
     raise MissingKeyError(f"{parts.scheme}://{host}", variable)
 
 
-def _choose(settings: Settings, base_url: str | None) -> tuple[str, SecretStr | None, str]:
+def _choose(settings: Settings, base_url: str | None) -> tuple[str, SecretStr | None, str | None]:
     """The URL, the key the environment has for it, and the variable such a key belongs in."""
     openai_url, llm_url = settings.openai.base_url, settings.llm.base_url
     url = base_url if base_url is not None else openai_url or llm_url or DEFAULT_BASE_URL
     if llm_url is not None and _same(url, llm_url) and not (openai_url is not None and _same(url, openai_url)):
         return url, settings.llm.api_key, "LLM_API_KEY"
     return url, settings.openai.api_key, "OPENAI_API_KEY"
+
+
+def _is_known(settings: Settings, url: str) -> bool:
+    known = (settings.openai.base_url or DEFAULT_BASE_URL, settings.llm.base_url)
+    return any(each is not None and _same(url, each) for each in known)
 
 
 def _same(url: str, other: str) -> bool:

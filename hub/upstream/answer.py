@@ -10,7 +10,7 @@ from functools import partial
 
 from hub.completion import closing_events
 from hub.errors import EndpointError, endpoint_error
-from hub.events import EndStatus, LLMEvent, Usage
+from hub.events import EndStatus, LLMEvent
 from hub.observe.base import Observers
 from hub.result import Failure, TokenUsage
 from hub.upstream.attempt import Attempt
@@ -19,7 +19,8 @@ from hub.upstream.endpoint import Sending
 from hub.upstream.hedge import race
 from hub.upstream.observation import Observation
 from hub.upstream.plan import Plan
-from hub.upstream.route import Route, Target
+from hub.upstream.route import Target
+from hub.upstream.tries import Tries
 
 __all__ = ("Answer",)
 
@@ -57,21 +58,18 @@ class Answer:
         observers: Observers | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
-        self._route = Route(targets)
         self._plan = plan
         self._stream_id = stream_id
         self._identifier = identifier
-        self._rand = rand
+        self._tries = Tries(targets, plan, stream_id=stream_id, identifier=identifier, rand=rand)
+        self._attempt = self._tries.begin()
+        self._rival: Attempt | None = None
         self._watchdog: Watchdog | None = None
-        self._tries = 0
-        self._next_seq = 0
-        self._attempt = self._try_at(self._route.fresh() or targets[0])
-        self._loser: Attempt | None = None
-        self._spent: TokenUsage | None = None
         self._total: TokenUsage | None = None
         self._is_finished = False
         self._observation = Observation(Observers(()) if observers is None else observers)
         self._headers: Mapping[str, str] = {}
+        self._request_id = stream_id
         self._stopped = False
         self._end_status: EndStatus | None = None
         self._ended_by: Failure | None = None
@@ -101,10 +99,7 @@ class Answer:
                     await watchdog.guard(partial(asyncio.sleep, delay))
                 except InterruptedByWatchdog:
                     break
-                voided = self._void()
-                self._attempt = self._try_at(target)
-                self._observation.asks(target, tries=self._tries)
-                if voided:
+                if voided := self._go_on(target):
                     yield voided
             yield self._close()
             await self._await_body_end(watchdog)
@@ -125,34 +120,39 @@ class Answer:
         """The events from the last batch's end through `done`; nothing where `done` has been given already."""
         return [] if self._end_status is not None else self._end(status, failure)
 
-    def _try_at(self, target: Target) -> Attempt:
-        self._tries += 1
-        return Attempt(
-            target,
-            number=self._tries,
-            stream_id=self._stream_id,
-            first_seq=self._next_seq,
-            identifier=self._identifier,
-        )
-
     async def _open(self, watchdog: Watchdog) -> list[LLMEvent]:
         self._is_finished = False
         watchdog.expect_first_token()
-        sending = Sending(self._plan.timeouts.connect_timeout, self._stream_id, self._headers)
+        sending = Sending(self._plan.timeouts.connect_timeout, self._request_id, self._headers)
         delay = self._plan.hedge_delay
-        if delay is None or self._tries >= self._max_tries:
+        if delay is None or self._tries.is_last:
             await watchdog.guard(partial(self._attempt.open, sending))
             return []
-        ended = await watchdog.guard(partial(race, self._attempt, self._hedge, sending, delay=delay))
-        self._attempt, self._loser = ended.winner, ended.loser
-        # The last `meta` bears the highest number, whoever began last.
-        if self._loser is not None:
-            self._loser.number = self._tries - 1
-            self._observation.asks(self._attempt.target, tries=self._tries)
-        return self._attempt.renumber(self._tries, ended.events)
+        events: list[LLMEvent] = []
+        try:
+            ended = await watchdog.guard(partial(race, self._attempt, self._hedge, sending, delay=delay))
+            self._attempt, self._rival, events = ended.winner, ended.loser, ended.events
+        except InterruptedByWatchdog:
+            self._time_out(watchdog, self._rival)
+            raise
+        finally:
+            events = self._settle_race(events)
+        return events
 
     def _hedge(self) -> Attempt:
-        return self._try_at(self._route.fresh() or self._attempt.target)
+        self._rival = self._tries.beside(self._attempt)
+        return self._rival
+
+    def _settle_race(self, events: list[LLMEvent]) -> list[LLMEvent]:
+        """Of two tries one goes on, and bears the highest number, whichever began last."""
+        rival, self._rival = self._rival, None
+        if rival is None:
+            return events
+        rival.number = self._tries.count - 1
+        self._tries.failed(rival)
+        self._tries.give_up(rival)
+        self._observation.asks(self._attempt.target, tries=self._tries.count)
+        return self._attempt.renumber(self._tries.count, events)
 
     async def _read(self, watchdog: Watchdog) -> list[LLMEvent]:
         """The events of one read."""
@@ -177,15 +177,12 @@ class Answer:
         self._observation.take(events)
         return events
 
-    def _time_out(self, watchdog: Watchdog) -> None:
+    def _time_out(self, watchdog: Watchdog, rival: Attempt | None = None) -> None:
         """One of the clocks ran out, or the stream was stopped."""
         clock = watchdog.interruption
-        if clock is not None and clock != "cancelled" and not self._attempt.decoder.is_finished:
-            self._attempt.fail(self._timed_out(clock))
-
-    @property
-    def _max_tries(self) -> int:
-        return max(self._plan.retry.attempts, len(self._route))
+        for attempt in (self._attempt, rival):
+            if clock is not None and clock != "cancelled" and attempt is not None and not attempt.decoder.is_finished:
+                attempt.fail(self._timed_out(clock))
 
     def _retry(self, watchdog: Watchdog) -> tuple[Target, float] | None:
         """Where the next attempt goes, after how many seconds; None where this one was the last."""
@@ -194,28 +191,25 @@ class Answer:
             if watchdog.interruption is None:
                 attempt.target.cool_down.succeeded()
             return None
-        attempt.target.cool_down.failed(error)
-        if watchdog.interruption in ("cancelled", "total_timeout") or self._tries >= self._max_tries:
+        self._tries.failed(attempt)
+        if watchdog.interruption in ("cancelled", "total_timeout"):
             return None
-        if attempt.decoder.has_begun and not self._plan.restart:
-            return None
-        target, delay = self._route.fresh(), 0.0
-        if target is None:
-            wait = self._plan.retry.delay(error, self._tries, self._rand())
-            if wait is None:
-                return None
-            target, delay = self._route.again(attempt.target), wait
-        watchdog.go_on()
-        self._observation.retry(error, delay)
-        return target, delay
+        following = self._tries.following(attempt)
+        if following is not None:
+            watchdog.go_on()
+            self._observation.retry(error, following[1])
+        return following
 
-    def _void(self) -> list[LLMEvent]:
-        """What is due before the next `meta`: what an attempt used whose content doesn't count any more."""
+    def _go_on(self, target: Target) -> list[LLMEvent]:
+        """Begin the next attempt; gives what is due before its `meta`, where content is void now."""
         decoder = self._attempt.decoder
-        if not decoder.has_begun:
-            return []
-        events = self._usages(decoder.next_seq, with_own=True)
-        self._next_seq = decoder.next_seq + len(events)
+        self._tries.give_up(self._attempt)
+        events = self._tries.usages(decoder.next_seq) if decoder.has_begun else []
+        if events:
+            # Another id: an endpoint that heeds it would send the broken answer again.
+            self._request_id = f"{self._stream_id}-{self._tries.count + 1}"
+        self._attempt = self._tries.begin(target=target, first_seq=decoder.next_seq + len(events))
+        self._observation.asks(target, tries=self._tries.count)
         return events
 
     def _close(self) -> list[LLMEvent]:
@@ -233,7 +227,14 @@ class Answer:
             return events + self._end("completed", None)
         error = attempt.failure
         return events + self._end(
-            "failed", Failure(code=error.code, message=error.message, status=error.status, retryable=error.retryable)
+            "failed",
+            Failure(
+                code=error.code,
+                message=error.message,
+                status=error.status,
+                retryable=error.retryable,
+                retry_after=error.retry_after,
+            ),
         )
 
     def _end(self, status: EndStatus, failure: Failure | None) -> list[LLMEvent]:
@@ -242,9 +243,9 @@ class Answer:
         events = self._attempt.begin()
         if status == "completed":
             self._observation.note_meta(events)
-        events += self._usages(decoder.next_seq, with_own=False)
-        usage = self._attempt.usage()
-        self._total = usage if self._spent is None else self._spent + usage
+        events += self._tries.usages(decoder.next_seq)
+        usage, spent = self._attempt.usage(), self._tries.spent
+        self._total = usage if spent is None else spent + usage
         is_whole = status == "completed"
         return events + closing_events(
             stream_id=self._stream_id,
@@ -252,7 +253,7 @@ class Answer:
             status=status,
             error=failure,
             usage=usage,
-            earlier_usage=self._spent,
+            earlier_usage=spent,
             meta=None,
             step=0,
             attempt=self._attempt.number,
@@ -260,19 +261,6 @@ class Answer:
             finish_reasons=decoder.finish_reasons.reasons(is_whole=is_whole),
             raw_finish_reason=decoder.finish_reasons.raw(is_whole=is_whole),
         )
-
-    def _usages(self, first_seq: int, *, with_own: bool) -> list[LLMEvent]:
-        """What other tries than the last one used."""
-        loser, self._loser = self._loser, None
-        spenders = [(loser.number, loser)] if loser is not None and loser.was_answered else []
-        if with_own:
-            spenders.append((self._attempt.number, self._attempt))
-        events: list[LLMEvent] = []
-        for seq, (number, attempt) in enumerate(spenders, first_seq):
-            usage = attempt.usage()
-            self._spent = usage if self._spent is None else self._spent + usage
-            events.append(Usage.of(usage, stream_id=self._stream_id, seq=seq, attempt=number))
-        return events
 
     def _observe_end(self) -> None:
         attempt = self._attempt

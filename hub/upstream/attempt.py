@@ -20,6 +20,9 @@ from hub.upstream.route import Target
 __all__ = ("Attempt", "Decoder")
 
 
+_WAITED_FOR = ("first_token_timeout", "stall_timeout", "total_timeout")
+
+
 class Decoder(Protocol):
     """Decodes one response: what both APIs' decoders are."""
 
@@ -172,7 +175,9 @@ class Attempt:
 
     def _estimated_usage(self) -> TokenUsage:
         decoder = self.decoder
-        refused = self.failure is not None and not decoder.output_chars and self.failure.code != "stall_timeout"
+        failure = self.failure
+        # One that was cut off while it worked was paid for; one that refused did nothing.
+        refused = failure is not None and not decoder.output_chars and failure.code not in _WAITED_FOR
         if not self.was_answered or refused:
             return TokenUsage()
         prompt = self.target.request.estimate_input_tokens()

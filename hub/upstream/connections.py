@@ -87,7 +87,11 @@ class Connections:
             profile = None if fallback.model is None else as_profile(fallback.model)
             endpoint = self.endpoint
             if fallback.base_url is not None or fallback.api_key is not None or fallback.default_headers is not None:
-                address = find_address(settings, fallback.base_url or base_url, fallback.api_key)
+                if fallback.base_url is None:
+                    own_key = api_key if fallback.api_key is None else fallback.api_key
+                    address = find_address(settings, base_url, own_key)
+                else:
+                    address = find_address(settings, fallback.base_url, fallback.api_key, takes_any_key=False)
                 endpoint = _endpoint(self._sdk(address, fallback.default_headers), address, fallback.default_headers)
             elif profile is None:
                 raise ConfigurationError(f"fallbacks[{number}] names neither a model nor an endpoint.")
@@ -101,14 +105,13 @@ class Connections:
             request: Gives the request as a model takes it.
         """
         first = request(profile)
-        return [
-            Target(
-                each.endpoint,
-                first if each.profile is None else request(each.profile),
-                each.cool_down,
-            )
-            for each in self._connections
-        ]
+        targets = []
+        for each in self._connections:
+            asked = first if each.profile is None else request(each.profile)
+            # What a call adds to its headers and its URL may be a key, and is meant for the first endpoint.
+            own = asked if each.endpoint is self.endpoint else asked.without("extra_headers", "extra_query")
+            targets.append(Target(each.endpoint, own, each.cool_down))
+        return targets
 
     async def aclose(self) -> None:
         """Close the connections to all endpoints."""

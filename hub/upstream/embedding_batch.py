@@ -16,12 +16,15 @@ from hub.upstream.embedding_inputs import EmbeddingInputs, cut
 from hub.upstream.embedding_limits import RequestLimits, after_refusal, is_about_one_input, refused_for
 from hub.upstream.retry import RetryPolicy
 
-__all__ = ("Ask", "Batch")
+__all__ = ("Ask", "Batch", "OnRetry")
 
 log = logging.getLogger(__name__)
 
 Ask: TypeAlias = Callable[[EmbeddingInputs], Awaitable[EmbeddingBody]]
 """Sends some inputs in one request and gives their vectors; raises `EndpointError`."""
+
+OnRetry: TypeAlias = Callable[[EndpointError, float], None]
+"""Is told why a request failed, and after how many seconds it is sent again."""
 
 _CHARS_AT_A_TIME = 50_000
 """So much text is counted before the event loop gets its turn."""
@@ -37,6 +40,7 @@ class Batch:
         count_tokens: The tokens of a text; called only where they matter.
         retry: When to send one of the requests again.
         rand: Gives a number between 0 and 1, for the retries' jitter.
+        on_retry: Is told why a request failed that is sent again, and after how many seconds.
 
     Attributes:
         learnt: What the requests that were refused for their size have shown of the endpoint's limits.
@@ -51,6 +55,7 @@ class Batch:
         count_tokens: Callable[[str], int],
         retry: RetryPolicy,
         rand: Callable[[], float],
+        on_retry: OnRetry | None = None,
     ) -> None:
         self.learnt = RequestLimits()
         self._limits = limits
@@ -59,6 +64,7 @@ class Batch:
         self._count_tokens = count_tokens
         self._retry = retry
         self._rand = rand
+        self._on_retry = on_retry
         self._most_tokens = inputs.most_tokens()
         self._counts: list[int] | None = None
         self._counting = asyncio.Lock()
@@ -126,8 +132,8 @@ class Batch:
                 delay = self._retry.delay(exc, attempt, self._rand())
                 if delay is None or is_about_one_input(exc):
                     raise
-                code = exc.code
-            log.info("attempt %d of an embeddings request failed (%s), next in %.2f s", attempt, code, delay)
+                if self._on_retry is not None:
+                    self._on_retry(exc, delay)
             await asyncio.sleep(delay)
             attempt += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from openai import AsyncOpenAI
@@ -22,6 +23,11 @@ from hub.upstream.request import check_type
 from hub.upstream.retry import RetryPolicy
 
 __all__ = ("EmbeddingCall",)
+
+
+_FOR_ANSWERS = frozenset(
+    ("api", "hedge_delay", "max_reasks", "max_tokens", "messages", "response_model", "restart", "temperature", "tools")
+)
 
 
 class EmbeddingCall:
@@ -46,6 +52,7 @@ class EmbeddingCall:
         dimensions: int | None,
         concurrency: int,
         identifier: str | None,
+        stream_id: str | None,
         timeouts: Timeouts,
         retry: RetryPolicy,
         params: Mapping[str, Any],
@@ -57,13 +64,16 @@ class EmbeddingCall:
             EndpointError: The endpoint did not give all of them.
         """
         check_type("extra_headers", params.get("extra_headers"), Mapping)
+        check_type("stream_id", stream_id, str)
+        for name in _FOR_ANSWERS & params.keys():
+            raise InvalidRequestError(f"{name} is for answers, not for embeddings.")
         profile.warn_if_deprecated()
         call = Call(
             operation="embeddings",
             api="embeddings",
             model=profile.model_name,
             base_url=self._endpoint.url,
-            stream_id=new_stream_id(),
+            stream_id=stream_id or new_stream_id(),
             identifier=identifier,
             params={"input": inputs, "dimensions": dimensions, **params},
             started_at=time.perf_counter(),
@@ -72,7 +82,11 @@ class EmbeddingCall:
         failure: Failure | None = None
         embeddings: Embeddings | None = None
         self._observers.on_start(call)
-        headers = {**self._observers.request_headers(call), **(params.get("extra_headers") or {})}
+        headers = {
+            "X-Client-Request-Id": call.stream_id,
+            **self._observers.request_headers(call),
+            **(params.get("extra_headers") or {}),
+        }
         try:
             found = await self._embedder.embed(
                 inputs,
@@ -82,7 +96,8 @@ class EmbeddingCall:
                 timeouts=timeouts,
                 retry=retry,
                 count_tokens=profile.count_tokens,
-                params={**params, "extra_headers": headers} if headers else params,
+                params={**params, "extra_headers": headers},
+                on_retry=partial(self._tell_of_retry, call),
             )
             embeddings = replace(found, usage=profile.price(found.usage, base_url=self._endpoint.url))
             status = "completed"
@@ -109,3 +124,9 @@ class EmbeddingCall:
                 ),
             )
         return embeddings
+
+    def _tell_of_retry(self, call: Call, error: EndpointError, delay: float) -> None:
+        error.message = self._endpoint.redact(error.message)
+        error.args = (error.message,)
+        self._observers.on_retry(call, error, delay)
+        call.attempts += 1

@@ -16,7 +16,7 @@ from hub.embeddings import Embeddings
 from hub.errors import EndpointError, InvalidRequestError, endpoint_error
 from hub.upstream import failures
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embedding_batch import Ask, Batch
+from hub.upstream.embedding_batch import Ask, Batch, OnRetry
 from hub.upstream.embedding_body import EmbeddingBody, decode_embeddings
 from hub.upstream.embedding_inputs import EmbeddingInputs, embedding_inputs
 from hub.upstream.embedding_limits import MAX_INPUTS, MAX_REQUEST_TOKENS, RequestLimits
@@ -98,6 +98,7 @@ class Embedder:
         max_request_tokens: int = MAX_REQUEST_TOKENS,
         concurrency: int = 4,
         params: Mapping[str, Any] = _NO_PARAMS,
+        on_retry: OnRetry | None = None,
     ) -> Embeddings:
         """The vectors of these inputs, in their order.
 
@@ -113,6 +114,7 @@ class Embedder:
             max_request_tokens: Tokens of one request, at most.
             concurrency: Requests under way at once, at most.
             params: Any other parameter of the request.
+            on_retry: Is told why a request failed that is sent again, and after how many seconds.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing has been sent.
@@ -127,6 +129,7 @@ class Embedder:
             count_tokens=count_tokens,
             retry=retry,
             rand=self._rand,
+            on_retry=on_retry,
         )
         embeddings = await self._run(batch, model, concurrency, timeouts.total_timeout)
         if batch.learnt != RequestLimits():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal, TypeAlias, overload
 
@@ -51,6 +51,10 @@ class Request:
     def model(self) -> str:
         """The model's name at the endpoint."""
         return self.profile.model_name
+
+    def without(self, *names: str) -> Request:
+        """The request without these parameters."""
+        return replace(self, params={name: value for name, value in self.params.items() if name not in names})
 
     def estimate_input_tokens(self) -> int:
         """About how many tokens it asks the model to read."""

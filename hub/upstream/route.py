@@ -45,7 +45,7 @@ class CoolDown:
         self._until = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """One endpoint, and the request in the form it takes."""
 
@@ -64,6 +64,7 @@ class Route:
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = tuple(targets)
         self._untried = list(targets)
+        self._failures: dict[Target, EndpointError] = {}
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -76,6 +77,21 @@ class Route:
         self._untried.remove(chosen)
         return chosen
 
-    def again(self, last: Target) -> Target:
-        """Which to try once more, all having failed: the first that isn't cooling down, else the last one tried."""
-        return next((target for target in self._targets if target.cool_down.is_over), last)
+    def failed(self, target: Target, error: EndpointError) -> None:
+        """That is what came of a try there."""
+        self._failures[target] = error
+        target.cool_down.failed(error)
+
+    def again(self, delay: Callable[[EndpointError], float | None]) -> tuple[Target, float] | None:
+        """Which to try once more after how many seconds, all having failed; None where no failure gives hope.
+
+        Args:
+            delay: Seconds to wait after a failure; None where there is no further try after it.
+        """
+        hopeful = [
+            (target, seconds)
+            for target in self._targets
+            if target in self._failures and (seconds := delay(self._failures[target])) is not None
+        ]
+        ready = [each for each in hopeful if each[0].cool_down.is_over]
+        return min(ready or hopeful, key=lambda each: each[1], default=None)

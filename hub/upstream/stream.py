@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Protocol, Self
 
 from hub.completion import Completion
-from hub.errors import endpoint_error
+from hub.errors import ClosedError, endpoint_error
 from hub.events import EndStatus, LLMEvent
 from hub.formats import sse
 from hub.result import Failure, LLMResult
@@ -76,12 +76,20 @@ class EventStream:
         return self._batches
 
     async def result(self) -> LLMResult:
-        """Read to the end, and give the whole answer; for a stream of which nothing has been read."""
+        """Read to the end, and give the whole answer.
+
+        Raises:
+            ClosedError: Something of the stream has been read already, or it was left; fold its events by `Completion`.
+        """
         completion = Completion()
         async with aclosing(self.batches()) as batches:
             async for batch in batches:
+                if completion.last_seq < 0 and batch[0].seq - batch[0].span >= 0:
+                    break
                 for event in batch:
                     completion.add(event)
+        if completion.last_seq < 0:
+            raise ClosedError("the stream has been read or left already; fold its events by Completion")
         return completion.result()
 
     async def texts(self) -> AsyncGenerator[str, None]:
@@ -95,7 +103,13 @@ class EventStream:
                 if event.type == "text_delta" and event.choice == 0:
                     yield event.text
                 elif event.type == "error":
-                    raise endpoint_error(event.message, code=event.code, status=event.status, retryable=event.retryable)
+                    raise endpoint_error(
+                        event.message,
+                        code=event.code,
+                        status=event.status,
+                        retryable=event.retryable,
+                        retry_after=event.retry_after,
+                    )
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """The events as SSE frames, one each."""

@@ -161,3 +161,17 @@ class TestObservers:
         ) as client:
             result = await client.invoke(messages=HELLO)
         assert key not in repr(seen.told) + repr(result)
+
+    async def test_embeddings_bear_their_id_and_tell_of_retries(self, endpoint: ScriptedEndpoint) -> None:
+        endpoint.enqueue(status_reply(503), embeddings_reply(1, dimensions=4))
+        client, seen = await self.watched(endpoint)
+        await client.embedding("a", stream_id="str_mine")
+        assert [told[:2] for told in seen.told[:2]] == [("start", "m"), ("retry", 1)]
+        assert endpoint.requests[0].headers["x-client-request-id"] == "str_mine"
+        await client.aclose()
+
+    async def test_what_is_for_answers_is_refused_for_embeddings(self, endpoint: ScriptedEndpoint) -> None:
+        client, _ = await self.watched(endpoint)
+        with pytest.raises(InvalidRequestError, match="restart"):
+            await client.embedding("a", restart=True)
+        await client.aclose()

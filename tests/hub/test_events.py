@@ -76,7 +76,7 @@ FIELDS = {
         "estimated",
     ),
     "snapshot": ("result", "reason"),
-    "error": ("code", "message", "status", "retryable"),
+    "error": ("code", "message", "status", "retryable", "retry_after"),
     "done": ("status", "finish_reason", "finish_reasons", "raw_finish_reason", "usage"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from hub.client import Fallback, OpenAIClient
 from hub.completion import fold
-from hub.errors import ConfigurationError, EndpointError
+from hub.errors import ClosedError, ConfigurationError, EndpointError, MissingKeyError
 from hub.events import LLMEvent, Meta, Usage
 from hub.result import LLMResult
 from hub.testing import (
@@ -265,113 +265,89 @@ def test_fallbacks_that_make_no_sense_are_refused(fallbacks: Any) -> None:
         OpenAIClient("m", base_url="http://localhost:1/v1", fallbacks=fallbacks)
 
 
-class TestHedging:
-    """A second try beside one that says nothing."""
+class TestKeysAndHeaders:
+    """What one endpoint must not get that is another's."""
 
-    async def test_the_first_to_say_something_goes_on_and_the_other_is_closed(self) -> None:
-        clock = MovedClock()
+    def test_a_fallbacks_address_does_not_get_the_key_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "of-openai")
+        with pytest.raises(MissingKeyError, match="gateway"):
+            OpenAIClient("m", fallbacks=[Fallback(base_url="https://gateway.example/v1")])
+        OpenAIClient("m", fallbacks=[Fallback(base_url="https://api.openai.com/v1", model="m-2")])
+
+    async def test_a_fallback_with_headers_of_its_own_keeps_the_clients_key(self) -> None:
+        async with ScriptedEndpoint(status_reply(500), chat_reply("Hi")) as endpoint:
+            fallback = Fallback(default_headers={"X-Tier": "slow"})
+            async with client_of(endpoint, api_key="the-key", fallbacks=[fallback], retry=ONCE) as client:
+                await outcome(client.stream(messages=HELLO))
+            assert endpoint.requests[1].headers["authorization"] == "Bearer the-key"
+            assert endpoint.requests[1].headers["x-tier"] == "slow"
+
+    async def test_a_calls_own_headers_and_query_go_to_the_first_endpoint_only(self) -> None:
         async with AsyncExitStack() as stack:
-            gate = Gate()
-            first, second = await two(stack, held(gate=gate))
-            client = await stack.enter_async_context(falling_back(first, second, hedge_delay=2.0))
-            asking = asyncio.create_task(collected(client.stream(messages=HELLO)))
-            await within(gate.reached())
-            assert second.requests == []
-            await clock.pass_by(2.5)
-            events = await within(asking)
-            await within(first.requests[0].left.wait())
-            assert fold(events).text == "from the second"
-            assert first.requests[0].headers["idempotency-key"] != second.requests[0].headers["idempotency-key"]
+            first, second = await two(stack, status_reply(500))
+            client = await stack.enter_async_context(falling_back(first, second))
+            own = {"extra_headers": {"Authorization": "Bearer of-the-call"}, "extra_query": {"key": "of-the-call"}}
+            await outcome(client.stream(messages=HELLO, **own))
+            assert first.requests[0].headers["authorization"] == "Bearer of-the-call"
+            assert "of-the-call" not in f"{second.requests[0].headers}{second.requests[0].path}"
 
-    async def test_a_slow_first_may_still_win_and_bears_the_highest_number(self) -> None:
-        clock = MovedClock()
-        async with AsyncExitStack() as stack:
-            slow, never = Gate(), Gate()
-            answering = raw_reply(b": still here\n\n", slow, sse(chat_chunk(content="slow"), STOP))
-            first, second = await two(stack, answering, second=(held(gate=never),))
-            client = await stack.enter_async_context(falling_back(first, second, hedge_delay=2.0))
-            asking = asyncio.create_task(collected(client.stream(messages=HELLO)))
-            await within(slow.reached())
-            await clock.pass_by(2.5)
-            await within(never.reached())
-            slow.open()
-            events = await within(asking)
-            await within(second.requests[0].left.wait())
-            assert isinstance(events[0], Meta)
-            assert events[0].attempt == 2
-            assert fold(events).text == "slow"
 
-    async def test_what_the_other_used_is_told_as_an_estimate(self) -> None:
+class TestWhatComesToNothing:
+    """Tries that said nothing: what they cost, and what follows."""
+
+    async def test_a_try_that_was_waited_for_in_vain_is_told_as_an_estimate(self) -> None:
         clock = MovedClock()
         async with AsyncExitStack() as stack:
             gate = Gate()
             first, second = await two(stack, held(b": queued\n\n", gate=gate))
-            client = await stack.enter_async_context(falling_back(first, second, hedge_delay=2.0))
+            timeouts = Timeouts(first_token_timeout=5.0, total_timeout=None, connect_timeout=FOREVER)
+            client = await stack.enter_async_context(falling_back(first, second, timeouts=timeouts))
             asking = asyncio.create_task(collected(client.stream(messages=HELLO)))
             await within(gate.reached())
-            await clock.pass_by(2.5)
+            await clock.pass_by(5.5)
             usages = [event for event in await within(asking) if isinstance(event, Usage)]
-            assert [(each.attempt, each.estimated) for each in usages] == [(1, True), (2, True)]
+            assert [(usage.attempt, usage.estimated) for usage in usages] == [(1, True), (2, True)]
+            assert usages[0].input_tokens > 0
 
-    async def test_a_quick_answer_is_asked_for_once(self) -> None:
-        async with (
-            ScriptedEndpoint(chat_reply("quick")) as endpoint,
-            client_of(endpoint, hedge_delay=FOREVER) as client,
-        ):
-            assert (await outcome(client.stream(messages=HELLO))).text == "quick"
-            assert len(endpoint.requests) == 1
+    async def test_a_try_that_was_refused_is_not_told(self) -> None:
+        policy = RetryPolicy(backoff=0.0)
+        async with ScriptedEndpoint(status_reply(503), chat_reply("Hi")) as endpoint:
+            client = client_of(endpoint, retry=policy)
+            events = await collected(client.stream(messages=HELLO))
+            await client.aclose()
+        assert len([event for event in events if isinstance(event, Usage)]) == 1
 
-    async def test_a_failure_before_the_delay_is_tried_again_as_ever(self) -> None:
-        async with ScriptedEndpoint(status_reply(500), chat_reply("Hi")) as endpoint:
-            policy = RetryPolicy(backoff=0.0)
-            async with client_of(endpoint, hedge_delay=FOREVER, retry=policy) as client:
-                assert (await outcome(client.stream(messages=HELLO))).text == "Hi"
-
-    async def test_one_that_fails_leaves_the_field_to_the_other(self) -> None:
-        clock = MovedClock()
+    async def test_where_one_endpoint_gives_hope_it_is_tried_again_whatever_the_other_said(self) -> None:
         async with AsyncExitStack() as stack:
-            gate = Gate()
-            slow = raw_reply(gate, sse(chat_chunk(content="slow"), STOP))
-            first, second = await two(stack, slow, second=(status_reply(500),))
-            client = await stack.enter_async_context(falling_back(first, second, hedge_delay=2.0))
-            asking = asyncio.create_task(outcome(client.stream(messages=HELLO)))
-            await within(gate.reached())
-            await clock.pass_by(2.5)
-            await within(second.received())
-            gate.open()
-            assert (await within(asking)).text == "slow"
+            first, second = await two(stack, status_reply(503), chat_reply("back"), second=(status_reply(401),))
+            client = await stack.enter_async_context(falling_back(first, second, retry=RetryPolicy(backoff=0.0)))
+            assert (await outcome(client.stream(messages=HELLO))).text == "back"
 
-    async def test_leaving_closes_both(self) -> None:
-        clock = MovedClock()
-        async with AsyncExitStack() as stack:
-            gates = Gate(), Gate()
-            first, second = await two(stack, held(gate=gates[0]), second=(held(gate=gates[1]),))
-            client = await stack.enter_async_context(falling_back(first, second, hedge_delay=2.0))
-            asking = asyncio.create_task(outcome(client.stream(messages=HELLO)))
-            await within(gates[0].reached())
-            await clock.pass_by(2.5)
-            await within(gates[1].reached())
-            asking.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await within(asking)
-            await within(first.requests[0].left.wait())
-            await within(second.requests[0].left.wait())
+    async def test_a_new_beginning_bears_another_id_for_the_endpoint(self) -> None:
+        async with ScriptedEndpoint(BROKEN_IN_MID_STREAM, chat_reply("Again")) as endpoint:
+            async with client_of(endpoint, restart=True, retry=RetryPolicy(backoff=0.0)) as client:
+                await outcome(client.stream(messages=HELLO))
+            first, second = (request.headers["idempotency-key"] for request in endpoint.requests)
+            assert first != second
 
-    async def test_the_clocks_run_for_both(self) -> None:
-        clock = MovedClock()
-        async with AsyncExitStack() as stack:
-            gates = Gate(), Gate()
-            first, second = await two(stack, held(gate=gates[0]), second=(held(gate=gates[1]),))
-            timeouts = Timeouts(first_token_timeout=5.0, total_timeout=None, connect_timeout=FOREVER)
-            client = await stack.enter_async_context(falling_back(first, second, hedge_delay=2.0, timeouts=timeouts))
-            asking = asyncio.create_task(outcome(client.stream(messages=HELLO)))
-            await within(gates[0].reached())
-            await clock.pass_by(2.5)
-            await within(gates[1].reached())
-            await clock.pass_by(3.0)
-            result = await within(asking)
+    async def test_how_long_the_endpoint_asks_to_wait_is_told_and_raised(self) -> None:
+        busy = status_reply(429, headers={"Retry-After": "90"})
+        async with ScriptedEndpoint(busy, busy) as endpoint, client_of(endpoint, retry=ONCE) as client:
+            result = await outcome(client.stream(messages=HELLO))
             assert result.error is not None
-            assert result.error.code == "first_token_timeout"
+            assert result.error.retry_after == 90.0
+            with pytest.raises(EndpointError) as caught:
+                await client.generate(HELLO)
+            assert caught.value.retry_after == 90.0
 
 
-STOP = chat_chunk(finish_reason="stop")
+async def test_the_result_of_a_stream_that_was_read_is_refused() -> None:
+    async with ScriptedEndpoint() as endpoint, client_of(endpoint) as client:
+        read = client.stream(messages=HELLO)
+        await collected(read)
+        begun = client.stream(messages=HELLO)
+        await anext(aiter(begun))
+        for stream in (read, begun):
+            with pytest.raises(ClosedError, match="Completion"):
+                await stream.result()
+        await begun.aclose()

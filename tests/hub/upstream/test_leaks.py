@@ -22,7 +22,7 @@ from .responses_support import created, text
 from .support import HELLO, NO_RETRY, client_of, collected, held, within
 
 HI = sse(chat_chunk(content="Hi"), done=False)
-WARM_UP, STREAMS = 100, 200
+WARM_UP, STREAMS = 200, 200
 
 Setting = tuple[OpenAIClient, list[ScriptedEndpoint], Gate]
 
@@ -139,7 +139,7 @@ async def test_two_hundred_cancelled_streams_leave_no_connection_task_or_object(
         assert not alive
         assert [name for name, count in (objects_after - objects_before).items() if count >= STREAMS // 2] == []
         # A stream takes hundreds; the interpreter's caches of what runs often go on filling for a while.
-        assert blocks_after - blocks_before < 2 * STREAMS
+        assert blocks_after - blocks_before < 1.5 * STREAMS
 
 
 async def at_rest(endpoints: list[ScriptedEndpoint]) -> None:

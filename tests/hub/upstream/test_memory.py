@@ -13,9 +13,10 @@ import pytest
 
 from hub.models.profile import ModelProfile
 from hub.testing import sse
-from hub.upstream.answer import Answer, Plan
+from hub.upstream.answer import Answer
 from hub.upstream.clocks import Timeouts
 from hub.upstream.endpoint import Endpoint, Sending
+from hub.upstream.plan import Plan
 from hub.upstream.request import Api, Request
 from hub.upstream.route import CoolDown, Target
 from hub.upstream.stream import EventStream
