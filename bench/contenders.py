@@ -10,14 +10,14 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 import uvloop
 
 from bench.children import Usage, obey
-from bench.endpoint import expected_text
+from bench.words import expected_text
 
 __all__ = ("installed",)
 
@@ -28,9 +28,11 @@ MESSAGES = [{"role": "user", "content": "Say something long."}]
 
 REQUIRES = {
     "hub": "hub",
+    "hub-responses": "hub",
     "floor": "msgspec",
     "sdk": "httpx2",
     "sdk-aiohttp": "aiohttp",
+    "sdk-responses": "httpx2",
     "litellm": "litellm",
     "langchain": "langchain_openai",
     "pydantic-ai": "pydantic_ai",
@@ -38,11 +40,16 @@ REQUIRES = {
 }
 """The contenders, and the package each needs."""
 
+IN_BURSTS_ONLY = ("hub-responses", "sdk-responses")
+"""The endpoint has the Responses API in no other way."""
+
 NAMES = {
     "hub": "`client.stream()`",
+    "hub-responses": '`client.stream(api="responses")`',
     "floor": "raw floor: socket + msgspec, no types, no errors",
     "sdk": "openai SDK, default transport",
     "sdk-aiohttp": "openai SDK, aiohttp transport",
+    "sdk-responses": "openai SDK, default transport, Responses API",
     "litellm": "LiteLLM",
     "langchain": "LangChain (langchain-openai)",
     "pydantic-ai": "pydantic-ai",
@@ -50,26 +57,36 @@ NAMES = {
 }
 
 
-def installed() -> dict[str, str]:
+def installed(*, is_burst: bool) -> dict[str, str]:
     """The contenders that can take part, with the names that people know."""
-    return {name: NAMES[name] for name, package in REQUIRES.items() if find_spec(package) is not None}
+    names = [name for name, package in REQUIRES.items() if find_spec(package) is not None]
+    return {name: NAMES[name] for name in names if is_burst or name not in IN_BURSTS_ONLY}
 
 
 def _content(chunk: Any) -> str:
     return (chunk.choices[0].delta.content or "") if chunk.choices else ""
 
 
-async def hub(base_url: str) -> Read:
-    """Ours."""
+async def _hub(base_url: str, api: Literal["chat", "responses"]) -> Read:
     from hub.client import OpenAIClient
 
-    client = OpenAIClient("bench", base_url=base_url, api_key="EMPTY")
+    client = OpenAIClient("bench", base_url=base_url, api_key="EMPTY", api=api)
 
     async def read(model: str) -> str:
         events = client.stream(model=model, messages=MESSAGES)
         return "".join([event.text async for event in events if event.type == "text_delta"])
 
     return read
+
+
+async def hub(base_url: str) -> Read:
+    """Ours."""
+    return await _hub(base_url, "chat")
+
+
+async def hub_responses(base_url: str) -> Read:
+    """Ours, by the other API."""
+    return await _hub(base_url, "responses")
 
 
 async def _sdk(base_url: str, **options: Any) -> Read:
@@ -99,6 +116,19 @@ async def sdk_aiohttp(base_url: str) -> Read:
     from openai import DefaultAioHttpClient
 
     return await _sdk(base_url, http_client=DefaultAioHttpClient())
+
+
+async def sdk_responses(base_url: str) -> Read:
+    """The SDK by the other API."""
+    from openai import AsyncOpenAI
+
+    client = AsyncOpenAI(base_url=base_url, api_key="EMPTY", max_retries=0)
+
+    async def read(model: str) -> str:
+        stream = await client.responses.create(model=model, input="Say something long.", stream=True)
+        return "".join([event.delta async for event in stream if event.type == "response.output_text.delta"])
+
+    return read
 
 
 class _Delta(msgspec.Struct):
@@ -213,7 +243,7 @@ async def agents_sdk(base_url: str) -> Read:
 
 def main(name: str, base_url: str, loop: str) -> None:
     """Carry out measurements until the parent is gone."""
-    makers = (hub, floor, sdk, sdk_aiohttp, litellm, langchain, pydantic_ai, agents_sdk)
+    makers = (hub, hub_responses, floor, sdk, sdk_aiohttp, sdk_responses, litellm, langchain, pydantic_ai, agents_sdk)
     make: Callable[[str], Awaitable[Read]] = next(maker for maker in makers if maker.__name__ == name.replace("-", "_"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
         read: Read = runner.run(make(base_url))  # type: ignore[arg-type]

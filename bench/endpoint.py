@@ -1,8 +1,9 @@
-"""An endpoint that is no bottleneck: Chat Completions bodies made beforehand, in a process of its own.
+"""An endpoint that is no bottleneck: bodies of both APIs made beforehand, in a process of its own.
 
 The model's name says what comes: `burst-20000` is that many tokens at once, `paced-500-30` one each 30 ms, the
 streams out of step, as from a provider's many machines; `step-500-30` the same with all streams in step, as vLLM's
-are, which makes a token for each in one go; `prompt-500-30` with the first token at once.
+are, which makes a token for each in one go; `prompt-500-30` with the first token at once. The request's path says in
+which form: `/v1/responses` is the Responses API's, any other Chat Completions'; the former comes in bursts alone.
 """
 
 from __future__ import annotations
@@ -15,38 +16,20 @@ import msgspec
 import uvloop
 
 from bench.children import obey_async
+from bench.words import words
+from hub.testing.responses import responses_reply, responses_usage
 
-__all__ = ("expected_text", "frames")
+__all__ = ("frames",)
 
-WORDS = (
-    " the",
-    " stream",
-    " of",
-    " tokens",
-    " that",
-    " a",
-    " model",
-    " writes",
-    ",",
-    " one",
-    " after",
-    " another",
-    ".",
-)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 GOLDEN_RATIO = 0.618034
-
-
-def expected_text(tokens: int) -> str:
-    """What an answer of so many tokens says."""
-    return "".join(WORDS[number % len(WORDS)] for number in range(tokens))
 
 
 @cache
 def frames(tokens: int) -> list[bytes]:
     """The SSE frames of an answer as OpenAI sends it: the role, the tokens, the finish, the usage, the end."""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": "", "refusal": None}]
-    deltas += [{"content": WORDS[number % len(WORDS)]} for number in range(tokens)]
+    deltas += [{"content": word} for word in words(tokens)]
     usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": tokens + 9}
     return [
         *(_frame([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]) for delta in deltas),
@@ -70,14 +53,26 @@ def _frame(choices: list[Any], usage: Any = None) -> bytes:
     return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
 
+def _response_frames(tokens: int) -> list[bytes]:
+    """The frames of the same answer from the Responses API, which tells the whole text three times more at its end."""
+    usage = responses_usage(9, tokens)
+    reply = responses_reply(words(tokens), model="gpt-5.1-2025-11-13", usage=usage, response_id="resp_" + "0" * 48)
+    return [step for step in reply.steps if isinstance(step, bytes)]
+
+
+def _chunked(frames: list[bytes]) -> list[bytes]:
+    return [b"%x\r\n%b\r\n" % (len(frame), frame) for frame in frames]
+
+
 @cache
 def _chunks(tokens: int) -> list[bytes]:
-    return [b"%x\r\n%b\r\n" % (len(frame), frame) for frame in frames(tokens)]
+    return _chunked(frames(tokens))
 
 
 @cache
-def _burst(tokens: int) -> bytes:
-    return HEAD + b"".join(_chunks(tokens)) + b"0\r\n\r\n"
+def _burst(tokens: int, *, responses: bool = False) -> bytes:
+    chunks = _chunked(_response_frames(tokens)) if responses else _chunks(tokens)
+    return HEAD + b"".join(chunks) + b"0\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
@@ -105,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._unread = body[length:]
         kind, *numbers = msgspec.json.decode(body[:length])["model"].split("-")
         if kind == "burst":
-            self._transport.write(_burst(int(numbers[0])))
+            self._transport.write(_burst(int(numbers[0]), responses=b"/responses " in head.partition(b"\r\n")[0]))
         else:
             self._begin(int(numbers[0]), int(numbers[1]) / 1000, kind)
 
@@ -136,7 +131,7 @@ async def main() -> None:
     port = server.sockets[0].getsockname()[1]
 
     async def prepare(command: dict[str, Any]) -> dict[str, Any]:
-        return {"bytes": len(_burst(command["tokens"]))}
+        return {"bytes": [len(_burst(command["tokens"], responses=responses)) for responses in (False, True)]}
 
     await obey_async({"base_url": f"http://127.0.0.1:{port}/v1"}, prepare)
 

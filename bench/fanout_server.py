@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from bench.children import Usage, obey_async, raise_file_limit, resident_bytes
-from bench.endpoint import WORDS
+from bench.words import WORDS
 from hub.answerer import Answering
 from hub.config import HubSettings
 from hub.events import Done, EndStatus, LLMEvent, Meta, TextDelta, encode_event, new_stream_id

@@ -11,6 +11,8 @@ from statistics import median
 __all__ = ("Row", "Table", "machine")
 
 PACKAGES = ("openai", "aiohttp", "httpx2", "msgspec", "pydantic", "uvicorn", "uvloop", "httptools", "sse-starlette")
+PEERS = ("litellm", "langchain-openai", "pydantic-ai-slim", "openai-agents", "numpy")
+"""Named where they are installed."""
 
 
 @dataclass(slots=True)
@@ -40,23 +42,27 @@ class Table:
         units: The columns and their titles, the first the one that is compared.
         rows: The contenders, each with as many rounds as the others.
         notes: What a reader has to know.
+        has_ratios: The rows are of one kind; otherwise "times ours" says nothing and is left out.
     """
 
     title: str
     units: dict[str, str]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    has_ratios: bool = True
 
     def render(self) -> str:
         """The table in Markdown: medians, in brackets the lowest and highest round of the first column."""
         compared = next(iter(self.units))
         facts = list(dict.fromkeys(name for row in self.rows for name in row.facts))
-        head = ["", *self.units.values(), "times ours", *facts]
-        lines = [head, ["---", *["---:"] * (len(self.units) + 1), *["---"] * len(facts)]]
+        ratios = ["times ours"] * self.has_ratios
+        lines = [["", *self.units.values(), *ratios, *facts]]
+        lines.append(["---", *["---:"] * (len(self.units) + len(ratios)), *["---"] * len(facts)])
         for row in self.rows:
             cells = [_cell(row.samples.get(column, []), with_range=column == compared) for column in self.units]
-            ratio = "1" if row is self.rows[0] else f"**{self._ratio(row, compared):.3g}**"
-            lines.append([row.name, *cells, ratio, *(row.facts.get(name, "") for name in facts)])
+            if self.has_ratios:
+                cells.append("1" if row is self.rows[0] else f"**{self._ratio(row, compared):.3g}**")
+            lines.append([row.name, *cells, *(row.facts.get(name, "") for name in facts)])
         text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         return "\n".join([f"**{self.title}**", "", text, *([""] if self.notes else []), *self.notes])
 
@@ -71,7 +77,9 @@ def machine() -> dict[str, str]:
     return {
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "versions": ", ".join(
+            f"{name} {found}" for name in (*PACKAGES, *PEERS) if (found := _version(name)) != "-" or name in PACKAGES
+        ),
     }
 
 

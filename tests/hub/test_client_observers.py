@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from hub.client import OpenAIClient
-from hub.errors import (
-    EndpointError,
-)
+from hub.errors import EndpointError, InvalidRequestError
 from hub.observe import Call, Observer, Outcome
 from hub.testing import (
     Gate,
