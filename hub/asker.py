@@ -79,7 +79,8 @@ class Asker:
         check_max_tokens(max_tokens)
         check_temperature(temperature)
         # Read once: a fallback gets the same.
-        given = {**params, "messages": listed(params.get("messages")), "input": listed(params.get("input"))}
+        given = {name: listed(value) for name, value in params.items()}
+        given["messages"] = _with_listed_contents(given.get("messages"))
         shape = None if response_model is None else ResponseModel.of(response_model)
         if shape is not None:
             if params.keys() & {"response_format", "text"}:
@@ -88,19 +89,21 @@ class Asker:
         profile = defaults.profile if model is None else as_profile(model)
         profile.warn_if_deprecated()
 
-        def request(profile: ModelProfile) -> Request:
-            default_temperature = defaults.temperature if profile.takes_temperature else None
+        def request(asked: ModelProfile, api: Api | None) -> Request:
+            warmth = defaults.temperature if temperature is None else temperature
+            # A model that takes none gets none; but who asks it for one gets its answer to that.
+            is_meant = asked.takes_temperature or (asked is profile and temperature is not None)
             return model_request(
-                profile=profile,
-                api=check_api(api) or defaults.api,
+                profile=asked,
+                api=api,
                 max_tokens=defaults.max_tokens if max_tokens is None else max_tokens,
-                temperature=default_temperature if temperature is None else temperature,
+                temperature=warmth if is_meant else None,
                 params=given,
             )
 
         stream_id = stream_id or new_stream_id()
         answer = Answer(
-            self._connections.targets(profile, request),
+            self._connections.targets(profile, check_api(api) or defaults.api, request),
             defaults.plan.changed(**plan),
             stream_id=stream_id,
             identifier=identifier,
@@ -138,6 +141,18 @@ class Asker:
 def listed(value: Any) -> Any:
     """What can be read only once, as a list; anything else as it is."""
     return list(value) if isinstance(value, Iterator) else value
+
+
+def _with_listed_contents(messages: Any) -> Any:
+    """The same messages; contents that can be read only once, as lists."""
+    if not isinstance(messages, list | tuple):
+        return messages
+    return [
+        {**each, "content": list(each["content"])}
+        if isinstance(each, Mapping) and isinstance(each.get("content"), Iterator)
+        else each
+        for each in messages
+    ]
 
 
 def _with_messages(params: dict[str, Any], more: Iterable[Any]) -> dict[str, Any]:

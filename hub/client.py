@@ -50,8 +50,8 @@ class OpenAIClient:
     What is not given is read from the environment (a `.env` nearby is loaded on import): the base URL from
     `OPENAI_BASE_URL`, else `LLM_BASE_URL`, else OpenAI's own; the key from `OPENAI_API_KEY`, or `LLM_API_KEY`
     where the base URL is `LLM_BASE_URL`; the model from `LLM_MODEL`; `max_tokens` and `temperature` from
-    `LLM_MAX_TOKENS` and `LLM_TEMPERATURE`, else they are left to the endpoint. A key of one endpoint is never sent
-    to the other. Endpoints on this machine need none.
+    `LLM_MAX_TOKENS` and `LLM_TEMPERATURE`, else they are left to the endpoint. `LLM_API_KEY` goes to `LLM_BASE_URL`
+    alone, and a fallback at another address gets no key but its own. Endpoints on this machine need none.
 
     An endpoint's failure is an `error` event in `stream`, `stream_sse` and `stream_to_sink`, `status` and `error`
     of `invoke`'s result and of `get_response`'s dictionary, and an `EndpointError` raised by `generate`,
@@ -214,7 +214,7 @@ class OpenAIClient:
             temperature: Sampling temperature.
             api: Another API than the client's.
             stream_id: The id for the events; a fresh one by default. Sent as `X-Client-Request-Id` and, the same for
-                each try, as `Idempotency-Key`.
+                each try at one endpoint, in `Idempotency-Key`.
             identifier: Your own name for the request, kept in `meta`.
             timeouts: Other clocks than the client's.
             retry: Another retry policy than the client's.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from hub.embeddings import Embeddings
 from hub.errors import EndpointError
@@ -17,8 +19,11 @@ __all__ = ("as_response", "embeddings_response", "failed_response")
 OK = "OK"
 """The `error` of an answer that has none."""
 
-_UNSHOWN = ("extra_headers", "api_key")
+_UNSHOWN = ("extra_headers", "extra_query", "api_key")
 """Parameters that may hold a key."""
+
+_KEY_LIKE = re.compile(r"key|secret|password|authorization|(?<!_)token$|auth$", re.IGNORECASE)
+"""Names of members of `extra_body` that may."""
 
 
 def as_response(result: LLMResult, *, params: Mapping[str, Any], identifier: str) -> dict[str, Any]:
@@ -73,6 +78,13 @@ def failed_response(
 
 def _response(params: Mapping[str, Any], **members: Any) -> dict[str, Any]:
     shown = {name: value for name, value in params.items() if name not in _UNSHOWN}
+    if isinstance(extra := shown.get("extra_body"), Mapping):
+        shown["extra_body"] = {name: value for name, value in extra.items() if not _KEY_LIKE.search(str(name))}
+    if isinstance(messages := shown.get("messages"), list | tuple):
+        # The SDK's own message objects, as an earlier answer had them, are pydantic models.
+        shown["messages"] = [
+            each.model_dump(exclude_none=True) if isinstance(each, BaseModel) else each for each in messages
+        ]
     if "response_model" in shown:  # a class, which JSON can't hold
         shown["response_model"] = ResponseModel.of(shown["response_model"]).name
     blank: dict[str, Any] = {

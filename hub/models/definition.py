@@ -13,7 +13,7 @@ from inspect import get_annotations
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, dataclass_transform
 
-__all__ = ("complete_profile_class", "fill_in", "on_class_too", "profile_dataclass")
+__all__ = ("complete_profile_class", "fill_in", "is_complete", "on_class_too", "profile_dataclass")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +64,14 @@ def fill_in(profile: Any, facts: dict[str, Any]) -> None:
         if field.default_factory is MISSING:
             raise TypeError(f"{cls.__name__} needs {name}: it has no default.")
         vars(profile)[name] = field.default_factory()
+
+
+def is_complete(cls: type[Any]) -> bool:
+    """Whether an instance can be made without saying anything."""
+    return all(
+        hasattr(cls, field.name) or field.default is not MISSING or field.default_factory is not MISSING
+        for field in fields(cls)
+    )
 
 
 def complete_profile_class(cls: type[Any]) -> None:

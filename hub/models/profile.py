@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform, g
 from msgspec import structs
 
 from hub.errors import InvalidRequestError
-from hub.models.definition import complete_profile_class, fill_in, on_class_too, profile_dataclass
+from hub.models.definition import complete_profile_class, fill_in, is_complete, on_class_too, profile_dataclass
 from hub.models.pricing import UsageCosts, cost_usd
 from hub.models.tokens import TokenCount, count_tokens
 from hub.models.usage import billing_details, parse_usage, reported_service_tier
@@ -261,6 +261,8 @@ def _classes(base: type[ModelProfile] = ModelProfile) -> Iterator[type[ModelProf
 def _known(name: str) -> ModelProfile | None:
     found = None
     for cls in _classes():
+        if not is_complete(cls):  # it has facts of its own that only its user knows
+            continue
         if cls.key == name:
             return cls()
         if found is None and cls.model_name == name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from hub.errors import ConfigurationError, EndpointError
@@ -114,6 +115,11 @@ class Observer:
         """The call is over; comes exactly once for each `on_start`, also where the task was cancelled."""
 
 
+_HOOKS = ("on_start", "request_headers", "on_first_content", "on_retry", "on_end")
+
+_RESERVED_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "cookie", "host", "content-length"))
+
+
 class Observers:
     """Tells several observers, in their order. One that raises is logged, and the call and the others go on.
 
@@ -123,7 +129,7 @@ class Observers:
         observers: Whom to tell. Hooks that an observer's class doesn't override cost nothing.
 
     Raises:
-        ConfigurationError: One of them is no observer.
+        ConfigurationError: One of them is no observer, or has a hook that is a coroutine function.
 
     Attributes:
         wants_content: Whether one of them needs `Outcome.text`.
@@ -136,6 +142,12 @@ class Observers:
                 raise ConfigurationError(
                     f"{observer!r} is no observer: observers must be instances of classes derived from hub.Observer."
                 )
+            for name in _HOOKS:
+                if iscoroutinefunction(getattr(observer, name)):
+                    raise ConfigurationError(
+                        f"{type(observer).__name__}.{name} is a coroutine function, but hooks run between a call's "
+                        "steps. Have it put what it learns into a queue that a task of yours reads."
+                    )
         self.wants_content = any(observer.wants_content for observer in self._observers)
         self._start = self._overriding("on_start")
         self._headers = self._overriding("request_headers")
@@ -149,14 +161,21 @@ class Observers:
         self._tell(self._start, call)
 
     def request_headers(self, call: Call) -> dict[str, str]:
-        """All their headers for the request; where two set the same, the later observer's stays."""
+        """All their headers for the request; where two set the same, the later observer's stays.
+
+        What is no text is left out, and so is what would stand in the place of a key.
+        """
         headers: dict[str, str] = {}
         for hook in self._headers:
             try:
                 headers.update(hook(call))
             except Exception as exc:  # as in _tell
                 self._report(hook, exc)
-        return headers
+        return {
+            name: value
+            for name, value in headers.items()
+            if type(name) is type(value) is str and name.lower() not in _RESERVED_HEADERS
+        }
 
     def on_first_content(self, call: Call) -> None:
         """The first content came."""

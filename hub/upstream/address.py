@@ -28,6 +28,7 @@ class Address:
     url: str
     api_key: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def find_address(
@@ -55,15 +56,16 @@ def find_address(
     parts = _split(url)
     host = parts.hostname or ""
     headers = _basic_auth(parts)
+    secrets = (unquote(parts.password),) if parts.password else ()
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     if api_key is not None:
         if not api_key.strip():
             raise ConfigurationError("api_key is empty; pass 'EMPTY' for a server that asks for none.")
-        return Address(bare, _checked(api_key), headers)
+        return Address(bare, _checked(api_key), headers, secrets)
     if found is not None:
-        return Address(bare, _checked(found.get_secret_value()), headers)
+        return Address(bare, _checked(found.get_secret_value()), headers, secrets)
     if headers or _is_this_machine(host):
-        return Address(bare, NO_KEY, headers)
+        return Address(bare, NO_KEY, headers, secrets)
     raise MissingKeyError(f"{parts.scheme}://{host}", variable)
 
 

@@ -69,7 +69,7 @@ class Answer:
         self._is_finished = False
         self._observation = Observation(Observers(()) if observers is None else observers)
         self._headers: Mapping[str, str] = {}
-        self._request_id = stream_id
+        self._idempotency_key = stream_id
         self._stopped = False
         self._end_status: EndStatus | None = None
         self._ended_by: Failure | None = None
@@ -85,11 +85,13 @@ class Answer:
                 try:
                     if events := await self._open(watchdog):
                         yield self._note(events, watchdog)
+                        watchdog.resume()
                     while not self._attempt.at_end:
                         if events := await self._read(watchdog):
                             yield self._note(events, watchdog)
+                            watchdog.resume()
                 except InterruptedByWatchdog:
-                    self._time_out(watchdog)
+                    self._time_out(watchdog, self._attempt)
                 if (retry := self._retry(watchdog)) is None:
                     break
                 target, delay = retry
@@ -101,7 +103,9 @@ class Answer:
                     break
                 if voided := self._go_on(target):
                     yield voided
+                    watchdog.resume()
             yield self._close()
+            watchdog.resume()
             await self._await_body_end(watchdog)
         finally:
             watchdog.close()
@@ -123,36 +127,45 @@ class Answer:
     async def _open(self, watchdog: Watchdog) -> list[LLMEvent]:
         self._is_finished = False
         watchdog.expect_first_token()
-        sending = Sending(self._plan.timeouts.connect_timeout, self._request_id, self._headers)
+        sending = self._sending(self._attempt.target)
         delay = self._plan.hedge_delay
         if delay is None or self._tries.is_last:
             await watchdog.guard(partial(self._attempt.open, sending))
             return []
-        events: list[LLMEvent] = []
         try:
-            ended = await watchdog.guard(partial(race, self._attempt, self._hedge, sending, delay=delay))
-            self._attempt, self._rival, events = ended.winner, ended.loser, ended.events
-        except InterruptedByWatchdog:
-            self._time_out(watchdog, self._rival)
-            raise
+            ended = await watchdog.guard(partial(race, self._attempt, self._hedge, self._sending, delay=delay))
+            self._attempt, self._rival = ended.winner, ended.loser
         finally:
-            events = self._settle_race(events)
-        return events
+            self._settle_race(watchdog)
+        return self._attempt.untaken()
+
+    def _sending(self, target: Target, *, beside: bool = False) -> Sending:
+        key = self._idempotency_key if target.number == 1 else f"{self._idempotency_key}-{target.number}"
+        return Sending(
+            connect_timeout=self._plan.timeouts.connect_timeout,
+            request_id=self._stream_id,
+            # Of two tries at once each is meant to be carried out.
+            idempotency_key=f"{key}-hedge" if beside else key,
+            headers=self._headers,
+        )
 
     def _hedge(self) -> Attempt:
         self._rival = self._tries.beside(self._attempt)
         return self._rival
 
-    def _settle_race(self, events: list[LLMEvent]) -> list[LLMEvent]:
+    def _settle_race(self, watchdog: Watchdog) -> None:
         """Of two tries one goes on, and bears the highest number, whichever began last."""
         rival, self._rival = self._rival, None
         if rival is None:
-            return events
+            return
+        if rival.decoder.has_begun and not self._attempt.decoder.has_begun:  # interrupted before it was declared
+            self._attempt, rival = rival, self._attempt
+        self._time_out(watchdog, rival)
         rival.number = self._tries.count - 1
         self._tries.failed(rival)
         self._tries.give_up(rival)
+        self._attempt.renumber(self._tries.count)
         self._observation.asks(self._attempt.target, tries=self._tries.count)
-        return self._attempt.renumber(self._tries.count, events)
 
     async def _read(self, watchdog: Watchdog) -> list[LLMEvent]:
         """The events of one read."""
@@ -177,12 +190,11 @@ class Answer:
         self._observation.take(events)
         return events
 
-    def _time_out(self, watchdog: Watchdog, rival: Attempt | None = None) -> None:
-        """One of the clocks ran out, or the stream was stopped."""
+    def _time_out(self, watchdog: Watchdog, attempt: Attempt) -> None:
+        """Where one of the clocks ran out, the try has failed."""
         clock = watchdog.interruption
-        for attempt in (self._attempt, rival):
-            if clock is not None and clock != "cancelled" and attempt is not None and not attempt.decoder.is_finished:
-                attempt.fail(self._timed_out(clock))
+        if clock is not None and clock != "cancelled" and not attempt.decoder.is_finished:
+            attempt.fail(self._timed_out(clock))
 
     def _retry(self, watchdog: Watchdog) -> tuple[Target, float] | None:
         """Where the next attempt goes, after how many seconds; None where this one was the last."""
@@ -204,11 +216,13 @@ class Answer:
         """Begin the next attempt; gives what is due before its `meta`, where content is void now."""
         decoder = self._attempt.decoder
         self._tries.give_up(self._attempt)
-        events = self._tries.usages(decoder.next_seq) if decoder.has_begun else []
-        if events:
+        events = self._attempt.untaken()
+        if decoder.has_begun:
+            events += self._tries.usages(decoder.next_seq)
             # Another id: an endpoint that heeds it would send the broken answer again.
-            self._request_id = f"{self._stream_id}-{self._tries.count + 1}"
-        self._attempt = self._tries.begin(target=target, first_seq=decoder.next_seq + len(events))
+            self._idempotency_key = f"{self._stream_id}-{self._tries.count + 1}"
+        first_seq = events[-1].seq + 1 if events else decoder.next_seq
+        self._attempt = self._tries.begin(target=target, first_seq=first_seq)
         self._observation.asks(target, tries=self._tries.count)
         return events
 
@@ -216,11 +230,11 @@ class Answer:
         """How the stream ended, as its last events."""
         interruption = self._watchdog.interruption if self._watchdog else None
         attempt = self._attempt
-        events: list[LLMEvent] = []
+        events = attempt.untaken()
         if interruption is not None and attempt.decoder.is_finished:
-            events = attempt.take(b"")  # only usage was missing
+            events += attempt.take(b"")  # only usage was missing
         elif interruption == "cancelled":
-            return self._end("cancelled", None)
+            return events + self._end("cancelled", None)
         elif interruption == "total_timeout":
             attempt.fail(self._timed_out(interruption))
         if attempt.failure is None:
@@ -240,16 +254,17 @@ class Answer:
     def _end(self, status: EndStatus, failure: Failure | None) -> list[LLMEvent]:
         self._end_status, self._ended_by = status, failure
         decoder = self._attempt.decoder
-        events = self._attempt.begin()
+        events = self._attempt.untaken() + self._attempt.begin()
         if status == "completed":
             self._observation.note_meta(events)
-        events += self._tries.usages(decoder.next_seq)
+        first_seq = events[-1].seq + 1 if events else decoder.next_seq
+        events += self._tries.usages(first_seq)
         usage, spent = self._attempt.usage(), self._tries.spent
         self._total = usage if spent is None else spent + usage
         is_whole = status == "completed"
         return events + closing_events(
             stream_id=self._stream_id,
-            first_seq=events[-1].seq + 1 if events else decoder.next_seq,
+            first_seq=events[-1].seq + 1 if events else first_seq,
             status=status,
             error=failure,
             usage=usage,

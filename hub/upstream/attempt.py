@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hub.errors import EndpointError
+from hub.errors import EndpointError, endpoint_error
 from hub.events import LLMEvent, Meta
 from hub.models.tokens import BYTES_PER_TOKEN
 from hub.result import TokenUsage
@@ -19,6 +19,9 @@ from hub.upstream.route import Target
 
 __all__ = ("Attempt", "Decoder")
 
+
+MAX_OUTPUT_CHARS = 64_000_000
+"""Far above any answer: an endpoint that never ends one must not fill the memory."""
 
 _WAITED_FOR = ("first_token_timeout", "stall_timeout", "total_timeout")
 
@@ -99,6 +102,7 @@ class Attempt:
         self.request_id: str | None = None
         self._response: OpenResponse | None = None
         self._is_renumbered = False
+        self._untaken: list[LLMEvent] = []
 
     async def open(self, sending: Sending) -> None:
         """Send the request and wait for the response's headers; a failure is kept, not raised."""
@@ -110,29 +114,31 @@ class Attempt:
             self.was_answered = True
             self.request_id = self._response.headers.get("x-request-id")
 
-    async def open_to_content(self, sending: Sending) -> list[LLMEvent]:
-        """The same, and read on until there are events or the try has ended; gives the events."""
+    async def open_to_content(self, sending: Sending) -> None:
+        """The same, and read on until there are events, for `untaken`, or the try has ended."""
         await self.open(sending)
-        events: list[LLMEvent] = []
-        while not (events or self.at_end):
+        while not (self._untaken or self.at_end):
             try:
                 data = await self.read()
             except Exception as exc:
-                self.lost(exc)
+                self._untaken = self.lost(exc)
             else:
-                events = self.take(data)
-        return events
+                self._untaken = self.take(data)
+
+    def untaken(self) -> list[LLMEvent]:
+        """The events that `open_to_content` found, once."""
+        events, self._untaken = self._untaken, []
+        return self._numbered(events)
 
     async def read(self) -> bytes:
         """The next bytes; b"" at the end."""
         assert self._response is not None
         return await self._response.read()
 
-    def renumber(self, number: int, events: list[LLMEvent]) -> list[LLMEvent]:
-        """Make it try `number`, also in these events, its first."""
+    def renumber(self, number: int) -> None:
+        """Make it try `number`, also in its events."""
         self._is_renumbered = number != self.number
         self.number = number
-        return self._numbered(events)
 
     def begin(self) -> list[LLMEvent]:
         """`meta`, where it hasn't gone out yet."""
@@ -144,9 +150,11 @@ class Attempt:
         events = decoder.feed(data) if data else decoder.finish()
         if decoder.ended and data:
             events += decoder.finish()
+        if decoder.output_chars > MAX_OUTPUT_CHARS:
+            self.fail(endpoint_error("The answer grew beyond what an answer may hold.", code="budget_exceeded"))
         if not data or decoder.ended or decoder.failure is not None:
             self.at_end = True
-            if decoder.failure is not None:
+            if decoder.failure is not None and self.failure is None:
                 self.fail(decoder.failure)
         return self._numbered(events) if self._is_renumbered else events
 
@@ -159,9 +167,7 @@ class Attempt:
 
     def fail(self, error: EndpointError) -> None:
         """This try has failed."""
-        error.message = self.target.endpoint.redact(error.message)  # endpoints quote the keys they are sent
-        error.args = (error.message,)
-        self.failure = error
+        self.failure = self.target.endpoint.redact(error, self.target.request.secrets())
         self.at_end = True
 
     def usage(self) -> TokenUsage:

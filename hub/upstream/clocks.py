@@ -42,7 +42,7 @@ class Timeouts:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             seconds = getattr(self, name)
-            if seconds is not None and not seconds > 0:
+            if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < INFINITY):
                 raise ValueError(f"{name} must be above 0 seconds, or None for no limit; it is {seconds!r}")
 
 
@@ -64,6 +64,7 @@ class Watchdog:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._total_left = timeouts.total_timeout
+        self._busy_since = self._loop.time()
         self._clock: Clock = "first_token_timeout"
         self._clock_left = timeouts.first_token_timeout
         self._task: asyncio.Task[Any] | None = None
@@ -94,8 +95,15 @@ class Watchdog:
         """What is awaited is our own: only the total clock counts."""
         self._clock_left = None
 
+    def resume(self) -> None:
+        """What lay since the last guard was the reader's time, and costs nothing."""
+        self._busy_since = self._loop.time()
+
     async def guard(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call and await it under the clocks. What it took is taken off them; time between two guards is not.
+        """Call and await it under the clocks. What it took is taken off them.
+
+        The total clock also counts what lies between two guards, up to which `resume` says that it was the reader's:
+        an endpoint that never lets us wait could otherwise go on for ever.
 
         Raises:
             InterruptedByWatchdog: A clock ran out, or the stream was stopped.
@@ -110,7 +118,8 @@ class Watchdog:
             return await call()
         finally:
             self._task = None
-            waited = self._loop.time() - began_at
+            self._busy_since = self._loop.time()
+            waited = self._busy_since - began_at
             if self._total_left is not None:
                 self._total_left = max(0.0, self._total_left - waited)
             if self._clock_left is not None:
@@ -139,9 +148,14 @@ class Watchdog:
         raise InterruptedByWatchdog from None
 
     def _arm(self, task: asyncio.Task[Any]) -> float:
+        now = self._loop.time()
+        if self._total_left is not None:
+            self._total_left -= now - self._busy_since
+            if self._total_left <= 0.0:
+                self.interruption = "total_timeout"
+                raise InterruptedByWatchdog
         self._task = task
         self._was_interrupted = False
-        now = self._loop.time()
         deadline = INFINITY
         if self._clock_left is not None:
             deadline, self._deadline_clock = now + self._clock_left, self._clock

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx2
 from openai import AsyncOpenAI
 
 from hub.config import Settings
-from hub.errors import ConfigurationError
+from hub.errors import ConfigurationError, InvalidRequestError
 from hub.models.profile import ModelProfile, as_profile
 from hub.upstream.address import Address, find_address
 from hub.upstream.endpoint import Endpoint
-from hub.upstream.request import Request
+from hub.upstream.request import Api, Request, check_api
 from hub.upstream.route import CoolDown, Target
 from hub.upstream.transport import AiohttpTransport, check_redirect
 
-__all__ = ("Connections", "Fallback")
+__all__ = ("AskFor", "Connections", "Fallback")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +30,15 @@ class Fallback:
 
     Attributes:
         model: The model there; None means the one that was asked for.
+        api: The API to ask it by; None means what is known of the model, at the client's own endpoint the client's.
         base_url: The endpoint; None means the client's own.
         api_key: Its key, as for a client.
         default_headers: Sent with each request to it.
     """
 
     model: str | ModelProfile | type[ModelProfile] | None = None
-    base_url: str | None = None
+    api: Api | None = None
+    base_url: str | None = field(default=None, repr=False)  # may hold a password
     api_key: str | None = field(default=None, repr=False)
     default_headers: Mapping[str, str] | None = field(default=None, repr=False)
 
@@ -42,7 +47,12 @@ class Fallback:
 class _Connection:
     endpoint: Endpoint
     profile: ModelProfile | None
+    api: Api | None
     cool_down: CoolDown
+
+
+AskFor: TypeAlias = Callable[[ModelProfile, Api | None], Request]
+"""Gives a call's request as a model and an API take it; raises `InvalidRequestError` where it has no such form."""
 
 
 class Connections:
@@ -82,7 +92,7 @@ class Connections:
         address = find_address(settings, base_url, api_key)
         self.sdk = self._sdk(address, default_headers)
         self.endpoint = _endpoint(self.sdk, address, default_headers)
-        self._connections = [_Connection(self.endpoint, None, CoolDown(cool_down))]
+        self._connections = [_Connection(self.endpoint, None, None, CoolDown(cool_down))]
         for number, fallback in enumerate(_checked(fallbacks)):
             profile = None if fallback.model is None else as_profile(fallback.model)
             endpoint = self.endpoint
@@ -95,22 +105,32 @@ class Connections:
                 endpoint = _endpoint(self._sdk(address, fallback.default_headers), address, fallback.default_headers)
             elif profile is None:
                 raise ConfigurationError(f"fallbacks[{number}] names neither a model nor an endpoint.")
-            self._connections.append(_Connection(endpoint, profile, CoolDown(cool_down)))
+            self._connections.append(_Connection(endpoint, profile, check_api(fallback.api), CoolDown(cool_down)))
 
-    def targets(self, profile: ModelProfile, request: Callable[[ModelProfile], Request]) -> Sequence[Target]:
-        """Where a call goes, in order.
+    def targets(self, profile: ModelProfile, api: Api | None, request: AskFor) -> Sequence[Target]:
+        """Where a call goes, in order. A fallback whose API has no form for the request is left out.
 
         Args:
             profile: The model asked for.
-            request: Gives the request as a model takes it.
+            api: The API asked by; None for the model's own.
+            request: Gives the request as a model and an API take it.
+
+        Raises:
+            InvalidRequestError: The first endpoint's API has no form for it.
         """
-        first = request(profile)
-        targets = []
-        for each in self._connections:
-            asked = first if each.profile is None else request(each.profile)
+        first = request(profile, api)
+        targets = [Target(self.endpoint, first, self._connections[0].cool_down)]
+        for number, each in enumerate(self._connections[1:], 2):
+            is_elsewhere = each.endpoint is not self.endpoint
+            own_api = each.api or (None if is_elsewhere and each.profile is not None else api)
+            try:
+                asked = first if each.profile is None and own_api == api else request(each.profile or profile, own_api)
+            except InvalidRequestError as exc:
+                log.info("fallback %d is left out: %s", number - 1, exc)
+                continue
             # What a call adds to its headers and its URL may be a key, and is meant for the first endpoint.
-            own = asked if each.endpoint is self.endpoint else asked.without("extra_headers", "extra_query")
-            targets.append(Target(each.endpoint, own, each.cool_down))
+            own = asked.without("extra_headers", "extra_query") if is_elsewhere else asked
+            targets.append(Target(each.endpoint, own, each.cool_down, number))
         return targets
 
     async def aclose(self) -> None:
@@ -131,7 +151,7 @@ class Connections:
 def _endpoint(sdk: AsyncOpenAI, address: Address, default_headers: Mapping[str, str] | None) -> Endpoint:
     headers = {**address.headers, **(default_headers or {})}
     # Of a header such as "Bearer …", what follows the word is the secret.
-    return Endpoint(sdk, secrets=[value.split(" ")[-1] for value in headers.values()])
+    return Endpoint(sdk, secrets=[*address.secrets, *(value.split(" ")[-1] for value in headers.values())])
 
 
 def _http_client() -> httpx2.AsyncClient:

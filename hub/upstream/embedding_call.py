@@ -78,6 +78,7 @@ class EmbeddingCall:
             params={"input": inputs, "dimensions": dimensions, **params},
             started_at=time.perf_counter(),
         )
+        self._endpoint.prepare_prices()
         status: EndStatus = "cancelled"
         failure: Failure | None = None
         embeddings: Embeddings | None = None
@@ -126,7 +127,5 @@ class EmbeddingCall:
         return embeddings
 
     def _tell_of_retry(self, call: Call, error: EndpointError, delay: float) -> None:
-        error.message = self._endpoint.redact(error.message)
-        error.args = (error.message,)
-        self._observers.on_retry(call, error, delay)
+        self._observers.on_retry(call, self._endpoint.redact(error), delay)
         call.attempts += 1

@@ -65,7 +65,7 @@ class Embedder:
     Args:
         sdk: The SDK's client; its own retries must be off.
         url: The endpoint's address as messages may show it.
-        redact: Takes the keys out of a message.
+        redact: Takes the keys out of an error's message.
         rand: Gives a number between 0 and 1, for the retries' jitter.
     """
 
@@ -74,7 +74,7 @@ class Embedder:
         sdk: AsyncOpenAI,
         *,
         url: str,
-        redact: Callable[[str], str],
+        redact: Callable[[EndpointError], EndpointError],
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._sdk = sdk
@@ -153,9 +153,7 @@ class Embedder:
             message = f"The embeddings were not complete after {total_timeout} s."
             raise endpoint_error(message, code="total_timeout", retryable=True) from None
         except EndpointError as exc:
-            exc.message = self._redact(exc.message)
-            exc.args = (exc.message,)
-            raise exc from None  # the SDK's own words may quote the key
+            raise self._redact(exc) from None  # the SDK's own words may quote the key
 
     def _asking(self, request: _Request) -> Ask:
         async def ask(items: EmbeddingInputs) -> EmbeddingBody:

@@ -18,7 +18,7 @@ from openai import AsyncOpenAI
 from hub.errors import EndpointError
 from hub.models.pricing import may_have_list_prices, prepare
 from hub.upstream import failures
-from hub.upstream.request import Api, Request
+from hub.upstream.request import MIN_SECRET_CHARS, Api, Request
 from hub.upstream.transport import READ_EXTENSION, Read
 
 __all__ = ("Endpoint", "OpenResponse", "Sending", "safe_url")
@@ -33,9 +33,6 @@ _INSISTED_ON: dict[Api, str] = {"chat": "messages", "responses": "input"}
 
 _HEADER_SAFE = re.compile(r"[A-Za-z0-9._~:/+=-]{1,200}")
 
-MIN_SECRET_CHARS = 8
-"""What is shorter is a word such as `EMPTY`, and may stand in any message."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -43,12 +40,14 @@ class Sending:
 
     Attributes:
         connect_timeout: Seconds; None waits for ever.
-        request_id: The same for each try at one thing, so that an endpoint that heeds it doesn't do it twice.
-        headers: Sent with it.
+        request_id: The call's own.
+        idempotency_key: The same for each try at one thing, so that an endpoint that heeds it doesn't do it twice.
+        headers: Sent with it; those that hold keys are not theirs to set.
     """
 
     connect_timeout: float | None
     request_id: str
+    idempotency_key: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -107,12 +106,21 @@ class Endpoint:
         self._sdk = sdk
         self.url = safe_url(str(sdk.base_url)).rstrip("/")
         self._secrets = tuple(secret for secret in (sdk.api_key, *secrets) if len(secret) >= MIN_SECRET_CHARS)
+        if not self.is_openai:
+            # The SDK reads them from the environment and sends them to whomever; they are OpenAI's alone.
+            sdk.organization = sdk.project = None
         self._may_hold_stale_connections = False
         self._usage_option = True
         # Padding against traffic analysis doubles the bytes of a token; only OpenAI's own endpoint adds it.
-        self._obfuscation_option = (urlsplit(self.url).hostname or "").endswith("openai.com")
+        self._obfuscation_option = self.is_openai
         self._models_with_newer_limit: set[str] = set()
         self._prices: asyncio.Future[None] | None = None
+
+    @property
+    def is_openai(self) -> bool:
+        """It is OpenAI's own."""
+        host = urlsplit(self.url).hostname or ""
+        return host == "openai.com" or host.endswith(".openai.com")
 
     async def open(self, request: Request, sending: Sending) -> OpenResponse:
         """Send a request and wait for the response's headers.
@@ -120,10 +128,13 @@ class Endpoint:
         Raises:
             EndpointError: The endpoint can't be reached or answered with an error status.
         """
-        self._prepare_prices()
+        self.prepare_prices()
         may_be_stale = self._may_hold_stale_connections
         while True:
-            arguments = self._arguments(request, sending)
+            try:
+                arguments = self._arguments(request, sending)
+            except (TypeError, ValueError, AttributeError) as exc:
+                raise failures.from_exception(exc, url=self.url) from exc
             try:
                 response = await self._open(request.api, arguments, sending.connect_timeout)
             except EndpointError as exc:
@@ -147,9 +158,7 @@ class Endpoint:
         try:
             page = await self._sdk.models.list(timeout=openai.Timeout(timeout))
         except Exception as exc:
-            error = failures.from_exception(exc, url=self.url)
-            error.message = self.redact(error.message)
-            error.args = (error.message,)
+            error = self.redact(failures.from_exception(exc, url=self.url))
             raise error from None  # the SDK's own words may quote the key
         return [model.id for model in page.data or ()]
 
@@ -157,11 +166,19 @@ class Endpoint:
         """Our error for what a read raised."""
         return failures.from_exception(exc, url=self.url)
 
-    def redact(self, message: str) -> str:
-        """The message without the keys that are used here; endpoints quote them."""
-        for secret in self._secrets:
+    def redact(self, error: EndpointError, also: Iterable[str] = ()) -> EndpointError:
+        """The error, its message without the keys that are used here: endpoints quote them. And bounded.
+
+        Args:
+            error: Is changed.
+            also: Further secrets, those of one call.
+        """
+        message = error.message
+        for secret in (*self._secrets, *also):
             message = message.replace(secret, "***")
-        return message
+        error.message = failures.shortened(message)
+        error.args = (error.message,)
+        return error
 
     async def _open(self, api: Api, arguments: dict[str, Any], connect_timeout: float | None) -> OpenResponse:
         timeout = openai.Timeout(None, connect=connect_timeout, pool=connect_timeout)
@@ -177,7 +194,7 @@ class Endpoint:
             raise failures.from_exception(exc, url=self.url) from exc
         return OpenResponse(response)
 
-    def _prepare_prices(self) -> None:
+    def prepare_prices(self) -> None:
         """Load what an answer's cost needs, in a thread, while the first is awaited: it takes long to load."""
         if self._prices is None and may_have_list_prices(self.url):
             self._prices = asyncio.get_running_loop().run_in_executor(None, prepare)
@@ -209,7 +226,7 @@ class Endpoint:
         # Compressed, a stream is often held back by whoever compresses it.
         headers = {**sending.headers, "Accept-Encoding": "identity"}
         if _HEADER_SAFE.fullmatch(sending.request_id):
-            headers |= {"X-Client-Request-Id": sending.request_id, "Idempotency-Key": sending.request_id}
+            headers |= {"X-Client-Request-Id": sending.request_id, "Idempotency-Key": sending.idempotency_key}
         arguments["extra_headers"] = {**headers, **(arguments.get("extra_headers") or {})}
         return arguments
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,7 @@ __all__ = (
     "not_a_stream",
     "retry_after",
     "safe_text",
+    "shortened",
     "truncated",
     "was_dropped",
 )
@@ -196,7 +198,8 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
     """Seconds that a `Retry-After` (seconds or a date) or `retry-after-ms` header asks to wait."""
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
+            seconds = float(milliseconds) / 1000
+            return max(0.0, seconds) if isfinite(seconds) else None
         value = headers.get("retry-after")
         if value is None:
             return None
@@ -335,15 +338,19 @@ def _status_number(value: Any) -> int | None:
 
 
 def safe_text(message: str) -> str:
-    """A message fit to be shown: one paragraph, no traceback, no key, no password, bounded."""
+    """A message as it may be shown once `shortened`: one paragraph, no traceback, nothing like a key or a password."""
     lines = []
     for line in message[:MAX_RAW_MESSAGE_CHARS].strip().splitlines():
         if not line.strip() or line.lstrip().startswith(('File "', "Traceback ")):
             break
         lines.append(line.strip())
     text = _CONTROL.sub(" ", " ".join(lines)).strip().encode("utf-8", "replace").decode()
-    text = _URL_USERINFO.sub("", _KEY_LIKE.sub("***", text))
-    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
+    return _URL_USERINFO.sub("", _KEY_LIKE.sub("***", text))
+
+
+def shortened(message: str) -> str:
+    """The message, bounded; only once it holds no key any more, of which the bound could leave a half."""
+    return message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
 def _json(value: Any) -> str:

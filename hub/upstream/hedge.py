@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from hub.events import LLMEvent
 from hub.upstream.attempt import Attempt
 from hub.upstream.endpoint import Sending
 
@@ -15,17 +14,16 @@ __all__ = ("Race", "race")
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """How it ended: who goes on, with its first events, and who was left, its connection closed."""
+    """How it ended: who goes on, and who was left, its connection closed."""
 
     winner: Attempt
-    events: list[LLMEvent]
     loser: Attempt | None
 
 
 async def race(
     first: Attempt,
     second: Callable[[], Attempt],
-    sending: Sending,
+    sending: Callable[..., Sending],
     *,
     delay: float,
 ) -> Race:
@@ -38,13 +36,11 @@ async def race(
     try:
         # The group owns the tries: cancelled, it ends them and waits until both have.
         async with asyncio.TaskGroup() as group:
-            tries = {group.create_task(first.open_to_content(sending)): first}
+            tries = {group.create_task(first.open_to_content(sending(first.target))): first}
             done, pending = await asyncio.wait(tries, timeout=delay)
             if not done:
                 attempts.append(other := second())
-                # Its own id: an endpoint that knows the first one would not begin anew.
-                hedging = replace(sending, request_id=f"{sending.request_id}-hedge")
-                tries[group.create_task(other.open_to_content(hedging))] = other
+                tries[group.create_task(other.open_to_content(sending(other.target, beside=True)))] = other
             pending = set(tries)
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -58,7 +54,7 @@ async def race(
         loser = next((attempt for attempt in attempts if attempt is not winner), None)
         if loser is not None:
             await loser.release()
-        return Race(winner, last.result(), loser)
+        return Race(winner, loser)
     except BaseException:
         for attempt in attempts:
             await attempt.release()

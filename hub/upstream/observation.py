@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from hub.errors import EndpointError
 from hub.events import EndStatus, LLMEvent, Meta, TextDelta
@@ -34,7 +35,7 @@ class Observation:
             base_url=target.endpoint.url,
             stream_id=stream_id,
             identifier=identifier,
-            params=request.params,
+            params=MappingProxyType(dict(request.params)),  # an observer's slip must not change what is sent
             started_at=time.perf_counter(),
         )
         self._observers.on_start(self._call)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from types import NoneType
 from typing import Any, Literal, TypeAlias, overload
 
+import openai
 from pydantic import BaseModel
 
 from hub.errors import InvalidRequestError
@@ -15,6 +17,7 @@ from hub.models.tokens import estimate_input_tokens
 from hub.upstream.translate import to_chat, to_responses
 
 __all__ = (
+    "MIN_SECRET_CHARS",
     "Api",
     "Request",
     "check_api",
@@ -26,6 +29,15 @@ __all__ = (
 )
 
 Api: TypeAlias = Literal["chat", "responses"]
+
+MIN_SECRET_CHARS = 8
+"""What is shorter is a word such as `EMPTY`, and may stand in any message."""
+
+_MAPPINGS = ("extra_body", "extra_headers", "extra_query", "stream_options")
+_LISTS = frozenset(("include", "tools"))
+
+_NOT_GIVEN = (NoneType, openai.Omit, openai.NotGiven)
+"""Values of parameters that aren't given."""
 
 _NOT_PARAMETERS = {
     "stream": "every call streams; `invoke` gives a whole result",
@@ -51,6 +63,13 @@ class Request:
     def model(self) -> str:
         """The model's name at the endpoint."""
         return self.profile.model_name
+
+    def secrets(self) -> list[str]:
+        """What in its headers and its URL may be a key."""
+        found = [self.params.get(name) for name in ("extra_headers", "extra_query")]
+        values = [str(value) for each in found if isinstance(each, Mapping) for value in each.values()]
+        # Of a header such as "Bearer …", what follows the word is the secret.
+        return [word for value in values if len(word := value.rpartition(" ")[2]) >= MIN_SECRET_CHARS]
 
     def without(self, *names: str) -> Request:
         """The request without these parameters."""
@@ -85,9 +104,14 @@ def model_request(
     """
     for name in _NOT_PARAMETERS.keys() & params.keys():
         raise InvalidRequestError(f"{name} is not an argument: {_NOT_PARAMETERS[name]}.")
-    check_type("extra_body", params.get("extra_body"), Mapping)
     given: dict[str, Any] = {"model": profile.model_name}
-    given |= {name: value for name, value in params.items() if value is not None or name not in ("messages", "input")}
+    given |= {name: value for name, value in params.items() if not isinstance(value, _NOT_GIVEN)}
+    for name in _MAPPINGS:
+        check_type(name, given.get(name), Mapping)
+    for name in _LISTS & given.keys():
+        if isinstance(given[name], str | bytes | Mapping) or not isinstance(given[name], Iterable):
+            raise InvalidRequestError(f"{name} must be a list, not {_kind(given[name])}.")
+        given[name] = list(given[name])
     if "messages" in given:
         given["messages"] = _messages(given["messages"])
     # The newer names for the same limit, where the caller uses one, stand in the place of the older one.
@@ -95,9 +119,14 @@ def model_request(
         given["max_completion_tokens" if profile.takes_max_completion_tokens else "max_tokens"] = max_tokens
     if temperature is not None:
         given["temperature"] = temperature
-    if (api or profile.api) == "responses":
-        return Request(profile, to_responses(given), "responses")
-    return Request(profile, to_chat(given))
+    try:
+        if (api or profile.api) == "responses":
+            return Request(profile, to_responses(given), "responses")
+        return Request(profile, to_chat(given))
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise InvalidRequestError(
+            f"A message or a parameter is of a wrong shape: {type(exc).__name__}: {exc}. Compare it with the API's."
+        ) from exc
 
 
 def check_api(value: Any) -> Api | None:

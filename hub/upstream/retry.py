@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from hub.errors import EndpointError
 
@@ -29,10 +30,12 @@ class RetryPolicy:
     max_retry_after: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1; it is {self.attempts!r}")
-        if self.backoff < 0 or self.max_backoff < 0 or self.max_retry_after < 0:
-            raise ValueError("backoff, max_backoff and max_retry_after are seconds, at least 0")
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise ValueError(f"attempts must be a whole number, at least 1; it is {self.attempts!r}")
+        for name in ("backoff", "max_backoff", "max_retry_after"):
+            seconds = getattr(self, name)
+            if not (isfinite(seconds) and seconds >= 0):
+                raise ValueError(f"{name} must be a number of seconds, at least 0; it is {seconds!r}")
 
     def delay(self, error: EndpointError, attempt: int, random: float) -> float | None:
         """Seconds to wait after try number `attempt` (from 1) failed; None where there is none further.
@@ -49,5 +52,5 @@ class RetryPolicy:
                 return None
             # A little later than asked, each client by its own amount.
             return error.retry_after + 0.1 * random * min(error.retry_after, 10.0)
-        ceiling: float = min(self.max_backoff, self.backoff * 2 ** (attempt - 1))
+        ceiling: float = min(self.max_backoff, self.backoff * 2.0 ** min(attempt - 1, 64))
         return ceiling * (0.5 + 0.5 * random)

@@ -12,8 +12,11 @@ from hub.upstream.request import Request
 
 __all__ = ("CoolDown", "Route", "Target")
 
-_REQUEST_FAULTS = frozenset(("invalid_request", "content_filter", "total_timeout"))
-"""Failures that say nothing of the endpoint."""
+_REQUEST_FAULTS = frozenset(("invalid_request", "not_found", "content_filter", "total_timeout"))
+"""Failures that say nothing of the endpoint; the model that isn't found may have been one call's."""
+
+MAX_COOL_DOWN = 3_600.0
+"""Seconds; whatever an endpoint asks for."""
 
 
 class CoolDown:
@@ -38,7 +41,7 @@ class CoolDown:
         """Leave it alone for a while, if it is the endpoint that failed."""
         if error.code not in _REQUEST_FAULTS:
             seconds = self._seconds if error.retry_after is None else max(self._seconds, error.retry_after)
-            self._until = self._clock() + seconds
+            self._until = self._clock() + min(seconds, MAX_COOL_DOWN)
 
     def succeeded(self) -> None:
         """It answers again."""
@@ -47,11 +50,16 @@ class CoolDown:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One endpoint, and the request in the form it takes."""
+    """One endpoint, and the request in the form it takes.
+
+    Attributes:
+        number: From 1, in the order of preference.
+    """
 
     endpoint: Endpoint
     request: Request
     cool_down: CoolDown
+    number: int = 1
 
 
 class Route:

@@ -121,9 +121,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         ending = _closed_at_end(session)
         await anext(ending)
         self._sessions[loop] = session, ending
-        for ended in [each for each in self._sessions if each.is_closed()]:
-            # Closed already, but where the loop was not shut down in order.
-            await self._sessions.pop(ended)[1].aclose()
+        for ended in [each for each in tuple(self._sessions) if each.is_closed()]:
+            # Closed already, but where the loop was not shut down in order. Another thread may be at it too.
+            if (gone := self._sessions.pop(ended, None)) is not None:
+                await gone[1].aclose()
         return session
 
     def _new_session(self) -> aiohttp.ClientSession:

@@ -17,6 +17,7 @@ from hub.testing import RecordedRequest, Reply, ScriptedEndpoint
 from hub.testing.embeddings import embeddings_answer
 from hub.upstream.clocks import Timeouts
 from hub.upstream.embeddings import Embedder
+from hub.upstream.endpoint import Endpoint
 from hub.upstream.retry import RetryPolicy
 from hub.upstream.transport import AiohttpTransport
 
@@ -40,7 +41,8 @@ async def sdk_of(endpoint: ScriptedEndpoint, transport: Any = None) -> AsyncIter
 
 
 def embedder_of(sdk: AsyncOpenAI) -> Embedder:
-    return Embedder(sdk, url=str(sdk.base_url), redact=lambda message: message.replace(KEY, "***"), rand=lambda: 0.0)
+    endpoint = Endpoint(sdk)
+    return Embedder(sdk, url=endpoint.url, redact=endpoint.redact, rand=lambda: 0.0)
 
 
 async def embed(embedder: Embedder, inputs: Any, **options: Any) -> Embeddings:

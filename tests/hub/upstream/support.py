@@ -104,7 +104,8 @@ async def events_of(slices: Sequence[bytes], **options: Any) -> list[LLMEvent]:
     facts = {name: options.pop(name) for name in ("allows_missing_finish_reason",) if name in options}
     request = Request(ModelProfile(model_name="asked-for", **facts), params, options.pop("api", "chat"))
     target = Target(_SlicedEndpoint(slices), request, CoolDown(0.0))
-    source = Answer([target], Plan(timeouts=Timeouts(), retry=NO_RETRY), stream_id="str_1", **options)
+    plan = Plan(timeouts=options.pop("timeouts", Timeouts()), retry=NO_RETRY)
+    source = Answer([target], plan, stream_id="str_1", **options)
     events = [event async for batch in source.batches() for event in batch]
     check_grammar(events)
     for event in events:  # whatever was in the body, the events can be written and read again

@@ -293,7 +293,7 @@ def test_the_status_of_the_answer_goes_before_one_in_its_body() -> None:
     ids=lambda value: value[:30].encode("unicode_escape").decode(),
 )
 def test_a_message_is_fit_to_be_shown(raw: str, shown: str) -> None:
-    assert failures.safe_text(raw) == shown
+    assert failures.shortened(failures.safe_text(raw)) == shown
 
 
 @pytest.mark.parametrize(

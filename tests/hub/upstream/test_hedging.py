@@ -14,10 +14,14 @@ from hub.events import Meta, Usage
 from hub.testing import (
     Close,
     Gate,
+    Hang,
     Reply,
     ScriptedEndpoint,
+    ScriptedTransport,
     chat_chunk,
     chat_reply,
+    check_grammar,
+    collect,
     raw_reply,
     sse,
     status_reply,
@@ -194,3 +198,23 @@ async def test_two_that_both_say_nothing_are_both_told() -> None:
         assert isinstance(events[0], Meta)
         assert events[0].attempt == 2
         assert [event.attempt for event in events if isinstance(event, Usage)] == [1, 2]
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+@pytest.mark.parametrize("slow_first", [True, False])
+async def test_a_race_that_is_stopped_at_any_moment_loses_no_event(turns: int, slow_first: bool) -> None:
+    gate = Gate()
+    replies = [chat_reply([gate, "Hello", " world"], usage=True), chat_reply([Hang()])]
+    transport = ScriptedTransport(*(replies if slow_first else reversed(replies)))
+    policy = RetryPolicy(attempts=2)
+    async with OpenAIClient(
+        "m", base_url="http://localhost/v1", http_client=transport.client(), hedge_delay=0, retry=policy
+    ) as client:
+        stream = client.stream(messages=HELLO)
+        reading = asyncio.create_task(collect(stream))
+        await within(gate.reached())
+        gate.open()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        stream.stop()
+        check_grammar(await within(reading))
