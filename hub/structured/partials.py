@@ -13,6 +13,12 @@ __all__ = ("PartialParser",)
 
 T = TypeVar("T")
 
+PAUSE_RATIO = 8.0
+"""How many times as long as it took to make a value no other is made."""
+
+PAUSED_LENGTH = 16_384
+"""Characters from which on that counts. Shorter ones take a few milliseconds, whatever they hold."""
+
 
 class PartialParser(Generic[T]):
     """Takes an answer's text in pieces and gives unfinished values, each a new object.
@@ -20,13 +26,14 @@ class PartialParser(Generic[T]):
     Making one costs as much as the text is long, so one at every piece would cost the square. It is made when the text
     has grown by a 64th since the last one, or 0.25 s have passed, and always at the end of the value. By the
     first rule all of them together cost at most some 65 times the last one, however fast the text comes; by the second
-    a slow text is never shown later than that.
+    a slow text is shown soon. Once the text is so long that one takes a while, eight times as long as the last one took
+    must have passed as well, so that a ninth of the time at most is spent on them.
 
     Args:
         model: The type to make.
-        growth: The share by which the text must have grown; 0 means that every piece counts.
+        growth: The share by which the text must have grown; 0 means that every piece counts, whatever it costs.
         interval: Seconds after which any growth counts.
-        clock: The time in seconds, for `interval`.
+        clock: The time in seconds, for `interval` and for what making a value takes.
 
     Attributes:
         latest: The last value given; None before the first.
@@ -48,6 +55,7 @@ class PartialParser(Generic[T]):
         self._scanner = model.scanner()
         self._made_length = 0
         self._made_at = clock()
+        self._pause = 0.0
         self._made_of: tuple[Any, bool] = (ABSENT, False)
 
     def feed(self, text: str) -> T | None:
@@ -67,15 +75,23 @@ class PartialParser(Generic[T]):
         grown = self._scanner.length - self._made_length
         if grown <= 0:
             return False
-        return (
-            self._scanner.is_closed
-            or grown >= self._growth * self._made_length
-            or self._clock() - self._made_at >= self._interval
-        )
+        if self._scanner.is_closed or self._growth == 0:
+            return True
+        elapsed = self._clock() - self._made_at
+        if self._made_length >= PAUSED_LENGTH and elapsed < self._pause:
+            return False
+        return grown >= self._growth * self._made_length or elapsed >= self._interval
 
     def _make(self) -> T | None:
         self._made_length = self._scanner.length
-        self._made_at = self._clock()
+        begun_at = self._clock()
+        try:
+            return self._make_now()
+        finally:
+            self._made_at = self._clock()
+            self._pause = PAUSE_RATIO * (self._made_at - begun_at)
+
+    def _make_now(self) -> T | None:
         made_of = (self._scanner.value(), self._scanner.is_in_value)
         if made_of[0] is ABSENT or made_of == self._made_of:
             return None

@@ -22,7 +22,7 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
     Kept are the request's method, path and body, the response's status, the few headers that clients read, and its
     body piece by piece with the times between them; error statuses, lost connections and streams that the client
     left as well. Not kept are hosts, request headers, and the secrets that a request brings (`Authorization`,
-    `api-key`, cookies, keys in the query or at the top of the body): where their values are quoted, the file has
+    `api-key`, cookies, keys in the query or anywhere in the body): where their values are quoted, the file has
     `***`. What the conversation itself says is kept: look before you commit it.
 
     The request asks for an uncompressed body, so that the file can be read.

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import httpx2
 
 from hub.testing.exchange import Body, RequestRecord, piece_of
-
-__all__ = ("HIDDEN", "Secrets", "kept_headers", "request_record")
-
-HIDDEN = "***"
-"""As in the client's own messages, so that a replay gives the same ones."""
-
-MIN_SECRET_CHARS = 8
-"""What is shorter is a word such as `EMPTY`, and may stand in any text."""
-
-_SECRET_NAME = re.compile(
-    r"(^|[-_])(key|apikey|token|secret|password|signature|sig)$|authorization|cookie|credential", re.IGNORECASE
+from hub.testing.secret_names import (
+    HIDDEN,
+    MIN_SECRET_CHARS,
+    is_secret_header,
+    is_secret_member,
+    is_secret_parameter,
+    is_surely_secret,
+    without_secrets,
 )
-_SECRET_MEMBER = re.compile(
-    r"^(x-)?(api|access|secret|private)[-_]?(key|token)$|^(authorization|password)$", re.IGNORECASE
-)
+
+__all__ = ("Secrets", "kept_headers", "request_record")
 
 _BOUNDARY = re.compile(r'^multipart/.*boundary="?([^";]+)')
 
@@ -65,11 +63,14 @@ class Secrets:
 
     @classmethod
     def of(cls, request: httpx2.Request, more: Iterable[str] = ()) -> Secrets:
-        """Those that a request brings: in its headers, its query, its user and password."""
+        """Those that a request brings: in its headers, its query, its user and password, and its body once read."""
         found = [*more, request.url.password]
-        for name, value in (*request.headers.multi_items(), *request.url.params.multi_items()):
-            if _SECRET_NAME.search(name):
-                found += [value, value.partition(" ")[2]]  # of "Bearer …", what follows the word
+        for name, value in request.headers.multi_items():
+            if is_secret_header(name):
+                found += _forms(value)
+        found += [value for name, value in request.url.params.multi_items() if is_secret_parameter(name)]
+        with suppress(httpx2.RequestNotRead, ValueError):  # it may have no JSON
+            found += _members(json.loads(request.content))
         return cls(found)
 
 
@@ -77,7 +78,7 @@ def request_record(request: httpx2.Request, content: bytes, secrets: Secrets) ->
     """What is kept of a request: no header, no host, and no secret in its query or body."""
     path, _, query = request.url.raw_path.decode("ascii").partition("?")
     pairs = sorted(
-        (name, HIDDEN if _SECRET_NAME.search(name) else value)
+        (name, HIDDEN if is_secret_parameter(name) else value)
         for name, value in parse_qsl(query, keep_blank_values=True)
     )
     if boundary := _BOUNDARY.search(request.headers.get("content-type", "")):
@@ -103,11 +104,42 @@ def _body(content: bytes, secrets: Secrets) -> Body:
     except ValueError:
         piece = piece_of(content)
         return {"text": secrets.hide(piece)} if isinstance(piece, str) else piece
-    return _without_secret_members(value)
+    return _without_secrets(value)
 
 
-def _without_secret_members(value: Any) -> Any:
-    """Keys as some gateways take them in the body, at its top: further down the words stand for other things."""
-    if not isinstance(value, Mapping):
-        return value
-    return {name: HIDDEN if _SECRET_MEMBER.match(name) else each for name, each in value.items()}
+def _without_secrets(value: Any, name: str = "", owner: Any = None) -> Any:
+    """A JSON value without the texts that are secrets, however deep; `name` is the member of `owner` it is under."""
+    match value:
+        case dict():
+            return {key: _without_secrets(each, key, value) for key, each in value.items()}
+        case list():
+            return [_without_secrets(each, name, owner) for each in value]
+        case str():
+            return HIDDEN if is_secret_member(name, value, owner) else without_secrets(value)
+        case _:
+            return value
+
+
+def _members(value: Any, name: str = "") -> Iterator[str]:
+    """The texts in a JSON value that are surely secrets."""
+    match value:
+        case dict():
+            for key, each in value.items():
+                yield from _members(each, key)
+        case list():
+            for each in value:
+                yield from _members(each, name)
+        case str() if is_surely_secret(name):
+            yield from _forms(value)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """A secret, and what of it may be quoted by itself: what follows `Bearer`, a password, each of the cookies."""
+    yield value
+    scheme, _, rest = value.partition(" ")
+    yield rest
+    if scheme.lower() == "basic":
+        with suppress(ValueError):  # it may be no user and password
+            yield b64decode(rest).decode().partition(":")[2]
+    for cookie in value.split(";"):
+        yield cookie.partition("=")[2].strip()

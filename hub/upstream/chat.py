@@ -21,7 +21,7 @@ from hub.upstream.emitter import Emitter
 from hub.upstream.finish import FinishReasons
 from hub.upstream.lean import MAX_CHOICES, decode_lean
 from hub.upstream.logprobs import parse_logprobs
-from hub.upstream.payload import frame_value, no_answer, not_an_answer, whole_value
+from hub.upstream.payload import check_entries, frame_value, no_answer, not_an_answer, whole_value
 from hub.upstream.sse import Frame
 from hub.upstream.tool_calls import MalformedCallError, ToolCallAssembler
 
@@ -144,14 +144,13 @@ class ChatDecoder:
         """One value instead of a stream: a whole answer, where the endpoint ignores `stream`, or an error."""
         try:
             answer = whole_value(body)
+            if isinstance(answer, Mapping) and isinstance(answer.get("choices"), list) and answer["choices"]:
+                self._take_chunk(answer, events)
+                self.ended = self.failure is None
+            else:
+                self.failure = not_an_answer(answer)
         except EndpointError as exc:
             self.failure = exc
-            return
-        if isinstance(answer, Mapping) and isinstance(answer.get("choices"), list) and answer["choices"]:
-            self._chunk(answer, events)
-            self.ended = self.failure is None
-        else:
-            self.failure = not_an_answer(answer)
 
     def _decode_rest(self, frames: list[Frame]) -> list[LLMEvent]:
         """What stands after the last blank line: a whole chunk, or the beginning of one that was cut off."""
@@ -179,7 +178,7 @@ class ChatDecoder:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     pass
                 else:
-                    if not chunk.error and len(chunk.choices) == 1:
+                    if len(chunk.choices) == 1 and not chunk.error and chunk.object != "error":
                         choice = chunk.choices[0]
                         delta = choice.delta
                         if not (delta.tool_calls or delta.function_call or delta.refusal or choice.logprobs):
@@ -218,17 +217,20 @@ class ChatDecoder:
             self.ended = True
             return
         try:
-            chunk = frame_value(frame)
+            self._take_chunk(frame_value(frame), events)
         except EndpointError as exc:
             self.failure = exc
-        else:
-            self._chunk(chunk, events)
 
-    def _chunk(self, chunk: Mapping[str, Any], events: list[LLMEvent]) -> None:
-        """Take one chunk in, or one whole answer, of any shape."""
+    def _take_chunk(self, chunk: Mapping[str, Any], events: list[LLMEvent]) -> None:
+        """Take one chunk in, or one whole answer, of any shape.
+
+        Raises:
+            EndpointError: It lists more than any answer has.
+        """
         is_error = chunk.get("object") == "error" or bool(chunk.get("error"))
         self._out.identify(model=chunk.get("model"), response_id=chunk.get("id"), created=chunk.get("created"))
         choices = chunk.get("choices")
+        check_entries(choices, "choices", MAX_CHOICES)
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, Mapping) and self.failure is None:
                 self._choice(choice, events, is_error=is_error)
@@ -259,6 +261,7 @@ class ChatDecoder:
         self, delta: Mapping[str, Any], index: int, logprobs: list[dict[str, Any]] | None, events: list[LLMEvent]
     ) -> None:
         content = delta.get("content")
+        check_entries(content, "parts")
         thinking, text = _parts(content) if isinstance(content, list) else ("", _text(content))
         reasoning = _text(delta.get("reasoning")) or _text(delta.get("reasoning_content")) or thinking
         self._out.text(ReasoningDelta, reasoning, events, index)
@@ -269,6 +272,7 @@ class ChatDecoder:
             entries = [entries]
         if (function := delta.get("function_call")) and isinstance(function, Mapping):  # before there were tools
             entries = [{"index": 0, "function": function}]
+        check_entries(entries, "tool calls")
         for entry in entries if isinstance(entries, list) else ():
             if entry and isinstance(entry, Mapping):
                 self._tool_call(entry, index, events)
@@ -310,6 +314,7 @@ def _parts(content: list[Any]) -> tuple[str, str]:
     for part in content:
         match part:
             case {"type": "thinking", "thinking": list(inner)}:
+                check_entries(inner, "parts")
                 thinking.extend(map(_part_text, inner))
             case {"type": "thinking", "thinking": inner}:
                 thinking.append(_text(inner))

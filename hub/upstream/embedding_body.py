@@ -28,6 +28,12 @@ _TOP_BYTE = 3 if sys.byteorder == "little" else 0
 _VECTORS = ("data", "embeddings", "embedding")
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
 
+SMALL_BODY_BYTES = 1_000_000
+"""A body up to this long is read whatever it holds, since it may be an error."""
+
+MAX_CONTAINERS_AN_INPUT = 16
+"""Objects and arrays that a longer one may have for each input, and as many again; the usual shape has two."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingBody:
@@ -65,12 +71,15 @@ def decode_embeddings(body: bytes | bytearray, count: int) -> EmbeddingBody:
     Raises:
         EndpointError: There are others or none; or the body reports an error, or is something else.
     """
+    if len(body) > SMALL_BODY_BYTES and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS_AN_INPUT * (count + 1):
+        raise failures.malformed(f"far more entries than vectors for {count} inputs")
     try:
         usual = _decode_usual(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_unusual(bytes(body), count)
     if usual.error:
         raise failures.from_payload({"error": usual.error})
+    _check_count(usual.data, count)
     buffers = [_buffer(item.embedding) for item in usual.data]
     return EmbeddingBody(
         _in_order(buffers, [item.index for item in usual.data], count), usual.model or None, _usage(usual.usage)
@@ -88,6 +97,7 @@ def _decode_unusual(body: bytes, count: int) -> EmbeddingBody:
         raise failures.malformed("JSON without vectors")
     if items and isinstance(items[0], int | float):  # {"embedding": [0.1, …]}: one vector by itself
         items = [items]
+    _check_count(items, count)
     buffers = [_buffer(_values(item)) for item in items]
     indices = [item.get("index") if isinstance(item, Mapping) else None for item in items]
     model = top.get("model")
@@ -137,6 +147,8 @@ def _values(item: Any) -> bytes | list[Any]:
             raise failures.malformed("a vector for each token instead of one for the input; the model needs pooling")
         item = item[0]
     if isinstance(item, list):
+        if bool in set(map(type, item)):  # which Python takes for a number
+            raise failures.malformed("a vector with something in it that is no number")
         return item
     if isinstance(item, str):
         try:
@@ -176,12 +188,16 @@ def _is_finite(buffer: bytes) -> bool:
     return (b"\x7f" not in top and b"\xff" not in top) or all(map(math.isfinite, memoryview(buffer).cast("f")))
 
 
+def _check_count(entries: Sequence[Any], count: int) -> None:
+    if len(entries) != count:
+        raise failures.malformed(f"{len(entries)} vectors for {count} inputs")
+
+
 def _in_order(buffers: list[bytes], indices: Sequence[Any], count: int) -> list[bytes]:
-    if len(buffers) != count:
-        raise failures.malformed(f"{len(buffers)} vectors for {count} inputs")
     if any(len(buffer) != len(buffers[0]) for buffer in buffers):
         raise failures.malformed("vectors of different lengths")
-    if list(indices) == list(range(count)) or all(each is None for each in indices):
+    kinds = set(map(type, indices))
+    if kinds <= {type(None)} or (kinds == {int} and list(indices) == list(range(count))):
         return buffers
     places: list[bytes | None] = [None] * count
     for index, buffer in zip(indices, buffers, strict=True):

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from hub.errors import EndpointError
 
-__all__ = ("MAX_INPUTS", "MAX_REQUEST_TOKENS", "RequestLimits", "after_refusal", "is_about_one_input", "refused_for")
+__all__ = (
+    "LEARNT_TTL",
+    "MAX_INPUTS",
+    "MAX_REQUEST_TOKENS",
+    "LearntLimits",
+    "RequestLimits",
+    "after_refusal",
+    "is_about_one_input",
+    "refused_for",
+)
 
 MAX_INPUTS = 2048
 MAX_REQUEST_TOKENS = 300_000
@@ -17,6 +27,10 @@ MAX_REQUEST_TOKENS = 300_000
 
 https://platform.openai.com/docs/api-reference/embeddings/create (read 2026-11-21)
 """
+
+LEARNT_TTL = 300.0
+"""Seconds for which a limit is remembered. A proxy that is restarted or short of memory refuses sizes which it takes at
+other times; to find a real limit again costs a few refused requests."""
 
 _ONE_INPUT = re.compile(
     r"physical batch size"  # llama.cpp: an input longer than its batch
@@ -66,6 +80,33 @@ class RequestLimits:
     def lowered_to(self, other: RequestLimits) -> RequestLimits:
         """The lower of both in each."""
         return RequestLimits(min(self.max_inputs, other.max_inputs), min(self.max_tokens, other.max_tokens))
+
+
+class LearntLimits:
+    """The limits of an endpoint's models as far as its refusals have shown them, each forgotten after some minutes.
+
+    Args:
+        clock: Seconds that only grow.
+        ttl: Seconds since a model's limits were last lowered, after which it is taken to have none.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, ttl: float = LEARNT_TTL) -> None:
+        self._clock = clock
+        self._ttl = ttl
+        self._learnt: dict[str, tuple[RequestLimits, float]] = {}
+
+    def of(self, model: str) -> RequestLimits:
+        """The model's limits; without any where none is known, or no longer."""
+        limits, learnt_at = self._learnt.get(model, (RequestLimits(), 0.0))
+        if model in self._learnt and self._clock() - learnt_at >= self._ttl:
+            del self._learnt[model]
+            return RequestLimits()
+        return limits
+
+    def lower(self, model: str, limits: RequestLimits) -> None:
+        """Take in what a call has found out of the model; nothing where that is no limit."""
+        if limits != RequestLimits():
+            self._learnt[model] = (self.of(model).lowered_to(limits), self._clock())
 
 
 def is_about_one_input(error: EndpointError) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from hub.upstream.clocks import Timeouts
 from hub.upstream.embedding_batch import Ask, Batch, OnRetry
 from hub.upstream.embedding_body import EmbeddingBody, decode_embeddings
 from hub.upstream.embedding_inputs import EmbeddingInputs, embedding_inputs
-from hub.upstream.embedding_limits import MAX_INPUTS, MAX_REQUEST_TOKENS, RequestLimits
+from hub.upstream.embedding_limits import MAX_INPUTS, MAX_REQUEST_TOKENS, LearntLimits, RequestLimits
 from hub.upstream.embedding_request import fetch_embeddings
 from hub.upstream.retry import RetryPolicy
 
@@ -60,13 +61,14 @@ class _Request:
 
 
 class Embedder:
-    """Embeds texts at one endpoint, and remembers what it rejects: base64, and how much one request may hold.
+    """Embeds texts at one endpoint, and remembers what it rejects: base64, and for a while how much a request may hold.
 
     Args:
         sdk: The SDK's client; its own retries must be off.
         url: The endpoint's address as messages may show it.
         redact: Takes the keys out of an error's message.
         rand: Gives a number between 0 and 1, for the retries' jitter.
+        clock: Seconds that only grow, after some minutes of which a limit is forgotten.
     """
 
     def __init__(
@@ -76,13 +78,14 @@ class Embedder:
         url: str,
         redact: Callable[[EndpointError], EndpointError],
         rand: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sdk = sdk
         self._url = url
         self._redact = redact
         self._rand = rand
         self._format = 0
-        self._limits: dict[str, RequestLimits] = {}
+        self._limits = LearntLimits(clock)
         self._may_hold_stale_connections = False
 
     async def embed(
@@ -132,16 +135,15 @@ class Embedder:
             on_retry=on_retry,
         )
         embeddings = await self._run(batch, model, concurrency, timeouts.total_timeout)
-        if batch.learnt != RequestLimits():
-            self._limits[model] = self.limits(model).lowered_to(batch.learnt)
+        self._limits.lower(model, batch.learnt)
         if dimensions not in (None, embeddings.dimensions):
             detail = f"vectors of {embeddings.dimensions} dimensions where {dimensions} were asked for"
             raise failures.malformed(detail)
         return embeddings
 
     def limits(self, model: str) -> RequestLimits:
-        """What one request to the model may hold, as far as the endpoint's refusals have shown."""
-        return self._limits.get(model, RequestLimits())
+        """What one request to the model may hold, as far as the endpoint's refusals have shown of late."""
+        return self._limits.of(model)
 
     async def _run(self, batch: Batch, model: str, concurrency: int, total_timeout: float | None) -> Embeddings:
         try:

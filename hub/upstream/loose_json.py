@@ -9,6 +9,12 @@ import msgspec
 
 __all__ = ("decode_json",)
 
+MAX_LOOSE_BYTES = 1_000_000
+"""What is longer must be JSON to the letter: the tolerant way is slow, and would hold the event loop."""
+
+MAX_CONTAINERS = 1_000_000
+"""Objects and arrays in what is longer than that, at most; more say nothing, and take seconds to make."""
+
 
 def decode_json(data: bytes) -> Any:
     """The value of any JSON, and of what endpoints take for it: NaN, numbers too large, halves of surrogate pairs.
@@ -16,16 +22,30 @@ def decode_json(data: bytes) -> Any:
     A half of a surrogate pair, which no UTF-8 can hold, becomes U+FFFD.
 
     Raises:
-        ValueError: It is no JSON, or nested beyond reason.
+        ValueError: It is no JSON, nested beyond reason, or large and made of next to nothing.
     """
+    is_large = len(data) > MAX_LOOSE_BYTES
+    if is_large and data.count(b"{") + data.count(b"[") > MAX_CONTAINERS:
+        raise ValueError("too many objects and arrays")
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        if is_large:
+            raise ValueError("no JSON that could be read in a short time") from exc
     try:
-        return _whole_characters(json.loads(data))
+        value = json.loads(data)
+        return value if _is_whole_characters(value) else _whole_characters(value)
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
+
+
+def _is_whole_characters(value: Any) -> bool:
+    """Whether no text in the value has half a surrogate pair; told much sooner than by looking at each."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _whole_characters(value: Any) -> Any:

@@ -11,7 +11,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ("OutputItem", "OutputItems", "unsaid")
+__all__ = ("OutputItem", "OutputItems", "Said")
+
+
+class Said:
+    """What has been said of one text.
+
+    Attributes:
+        pieces: To append to.
+    """
+
+    __slots__ = ("_chars", "_counted", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self._chars = 0
+        self._counted = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything was said."""
+        return bool(self.pieces)
+
+    def __str__(self) -> str:
+        """All of it."""
+        if len(self.pieces) > 1:
+            self.pieces[:] = ["".join(self.pieces)]  # an endpoint that repeats it after every delta asks as often
+            self._chars, self._counted = len(self.pieces[0]), 1
+        return self.pieces[0] if self.pieces else ""
+
+    def unsaid(self, whole: str) -> str:
+        """What a whole text adds to it; nothing where it contradicts it."""
+        self._chars += sum(map(len, self.pieces[self._counted :]))
+        self._counted = len(self.pieces)
+        # A short one is told without joining: it may come after every delta of a long text.
+        if len(whole) < self._chars or not whole.startswith(str(self)):
+            return ""
+        return whole[self._chars :]
 
 
 class OutputItem:
@@ -33,18 +68,21 @@ class OutputItem:
         self.call: int | None = None
         self.is_named = False
         self.is_done = False
-        self._said: dict[tuple[str, int], list[str]] = {}
+        self._said: dict[tuple[str, int], Said] = {}
 
-    def said(self, part: str, index: int) -> list[str]:
-        """What has been said of a part, to append to."""
-        return self._said.setdefault((part, index), [])
+    def said(self, part: str, index: int) -> Said:
+        """What has been said of a part."""
+        said = self._said.get((part, index))
+        if said is None:
+            said = self._said[part, index] = Said()
+        return said
 
     def rest(self, part: str, texts: Sequence[str]) -> Iterator[tuple[int, str]]:
         """What hasn't been said of all parts of one type, by their number; nothing where they contradict it.
 
         They are compared as one text, since not every endpoint numbers its parts.
         """
-        said = "".join("".join(pieces) for (type_, _), pieces in self._said.items() if type_ == part)
+        said = "".join(str(said) for (type_, _), said in self._said.items() if type_ == part)
         if not "".join(texts).startswith(said):
             return
         skip = len(said)
@@ -107,10 +145,3 @@ class OutputItems:
 
     def _of_ids(self, type_: str, ids: Sequence[str]) -> OutputItem | None:
         return next((self._by_id[type_, each] for each in ids if (type_, each) in self._by_id), None)
-
-
-def unsaid(said: list[str], whole: str) -> str:
-    """What a whole text adds to what has been said of it; nothing where it contradicts it."""
-    # Kept as one: an endpoint that repeats the whole after every delta would else make us join it each time.
-    said[:] = ["".join(said)]
-    return whole[len(said[0]) :] if whole.startswith(said[0]) else ""

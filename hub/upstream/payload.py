@@ -14,7 +14,10 @@ from hub.upstream.body import BodyDecoder
 from hub.upstream.loose_json import decode_json
 from hub.upstream.sse import Frame
 
-__all__ = ("frame_value", "no_answer", "not_an_answer", "whole_value")
+__all__ = ("check_entries", "frame_value", "no_answer", "not_an_answer", "whole_value")
+
+MAX_ENTRIES = 10_000
+"""Of what an answer lists (tool calls, parts of a content, items of an output): in one message, at most."""
 
 
 def frame_value(frame: Frame) -> Mapping[str, Any]:
@@ -35,6 +38,21 @@ def frame_value(frame: Frame) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise failures.malformed("a chunk is no object")
     return value
+
+
+def check_entries(value: Any, what: str, most: int = MAX_ENTRIES) -> None:
+    """Pass over a list of an answer that is no longer than any real one, and what is no list.
+
+    Args:
+        value: Anything.
+        what: What it lists, for the message.
+        most: Its entries, at most.
+
+    Raises:
+        EndpointError: It has more, which would take seconds to go through.
+    """
+    if isinstance(value, list) and len(value) > most:
+        raise failures.malformed(f"more than {most} {what} in one message")
 
 
 def whole_value(body: bytes) -> Any:

@@ -22,8 +22,8 @@ from hub.upstream.body import BodyDecoder
 from hub.upstream.emitter import Emitter
 from hub.upstream.finish import FinishReasons
 from hub.upstream.logprobs import parse_logprobs
-from hub.upstream.output_items import OutputItem, OutputItems, unsaid
-from hub.upstream.payload import frame_value, no_answer, not_an_answer, whole_value
+from hub.upstream.output_items import OutputItem, OutputItems, Said
+from hub.upstream.payload import check_entries, frame_value, no_answer, not_an_answer, whole_value
 from hub.upstream.response_calls import CALL_TYPES, ResponseCalls
 from hub.upstream.sse import Frame
 from hub.upstream.tool_calls import MalformedCallError, ToolCallPart
@@ -56,6 +56,9 @@ _DELTA_OF_TYPE: dict[str, type[TextDelta | ReasoningDelta | RefusalDelta]] = {
     "reasoning_text": ReasoningDelta,
 }
 _INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
+MANY_PIECES = 10_000
+"""So many pieces of a text weigh much more than the text: it is put together."""
+
 _ENDS = ("completed", "incomplete", "failed", "cancelled")
 
 
@@ -125,7 +128,7 @@ class ResponsesDecoder:
         self._calls = ResponseCalls(stream_id[-8:].lower())
         self._has_reasoned = False
         self._text_place: tuple[str | None, int | None, int | None] | None = None
-        self._text_said: list[str] = []
+        self._text_said = Said()
 
     def feed(self, data: bytes) -> list[LLMEvent]:
         """The events of the next bytes; none after a failure or the end."""
@@ -206,6 +209,7 @@ class ResponsesDecoder:
         append = events.append
         out = self._out
         stream_id = out.stream_id
+        said = self._text_said.pieces
         for frame in frames:
             if (place := self._text_place) is not None and frame.event != "error":
                 try:
@@ -218,11 +222,14 @@ class ResponsesDecoder:
                             append(TextDelta(stream_id=stream_id, seq=out.next_seq, text=text))
                             out.next_seq += 1
                             out.output_chars += len(text)
-                            self._text_said.append(text)
+                            said.append(text)
                         continue
             self._guarded(self._frame, frame, events)
             if self.failure is not None or self.ended:
                 break
+            said = self._text_said.pieces
+        if len(said) > MANY_PIECES:
+            str(self._text_said)
         return events
 
     def _guarded(self, take: Callable[[T, list[LLMEvent]], None], what: T, events: list[LLMEvent]) -> None:
@@ -279,7 +286,7 @@ class ResponsesDecoder:
         if verb == "delta":
             self._say(item, part, said, text, events, parse_logprobs(event.get("logprobs")))
         else:
-            self._say(item, part, said, unsaid(said, text), events)
+            self._say(item, part, said, said.unsaid(text), events)
         if verb == "delta" and part.type == "output_text":
             self._text_place = (event.get("item_id"), event.get("output_index"), event.get("content_index"))
             self._text_said = said
@@ -288,7 +295,7 @@ class ResponsesDecoder:
         self,
         item: OutputItem,
         part: _Part,
-        said: list[str],
+        said: Said,
         text: str,
         events: list[LLMEvent],
         logprobs: list[dict[str, Any]] | None = None,
@@ -307,7 +314,7 @@ class ResponsesDecoder:
                 self._out.answer_text(text, logprobs, events)
             else:
                 self._out.text(delta, f"\n\n{text}" if is_further else text, events)
-        said.append(text)
+        said.pieces.append(text)
 
     def _item(self, value: Mapping[str, Any], verb: str, index: int | None, events: list[LLMEvent]) -> None:
         type_ = _text(value.get("type"))
@@ -353,6 +360,7 @@ class ResponsesDecoder:
         if status == "cancelled":
             raise endpoint_error("The answer was cancelled at the endpoint.", code="endpoint_error")
         output = response.get("output")
+        check_entries(output, "items")
         values = [each for each in output if isinstance(each, Mapping)] if isinstance(output, list) else []
         outline = [(_text(value.get("type")), _ids(value.get("id"), value.get("call_id"))) for value in values]
         for item, value in zip(self._items.matched(outline), values, strict=True):
@@ -403,5 +411,6 @@ def _texts(value: Mapping[str, Any], part: _Part) -> list[str]:
     if part.item in CALL_TYPES:
         return [_text(value.get(part.key))]
     parts = value.get("summary" if part.type == "summary_text" else "content")
+    check_entries(parts, "parts")
     found = [each for each in parts if isinstance(each, Mapping)] if isinstance(parts, list) else []
     return [_text(each.get(part.key)) for each in found if each.get("type") == part.type]

@@ -19,6 +19,10 @@ MAX_NAMELESS_CHARS = 1_000_000
 MAX_DEPTH = 100
 """Of values that go on as JSON: what is nested deeper could be read here and fail whoever writes it again."""
 
+CHECKED_FREELY = 65_536
+"""Characters of a call's arguments that may be read again to see whether they are whole, and then three times as many
+as it has: an endpoint that repeats the name in every delta would else have all of them read each time."""
+
 _KNOWN_KEYS = frozenset(("index", "id", "type", "function"))
 
 
@@ -37,7 +41,7 @@ class ToolCallPart(msgspec.Struct, frozen=True):
 
 
 class _Call:
-    __slots__ = ("announced", "arguments", "chars", "extra", "id", "index", "name")
+    __slots__ = ("announced", "arguments", "chars", "checked_chars", "extra", "id", "index", "name")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -45,6 +49,7 @@ class _Call:
         self.name = ""
         self.arguments: list[str] = []
         self.chars = 0
+        self.checked_chars = 0
         self.extra: dict[str, Any] = {}
         self.announced = False
 
@@ -135,9 +140,13 @@ def _begins_anew(call: _Call, arguments: str) -> bool:
     """Whether arguments that follow a repeated name are those of another call: the first one's are whole already."""
     if not arguments.lstrip().startswith("{") or not (call.arguments and call.arguments[-1].rstrip().endswith("}")):
         return False
+    if call.checked_chars > CHECKED_FREELY + 2 * call.chars:
+        return False
+    call.checked_chars += call.chars
+    call.arguments[:] = ["".join(call.arguments)]
     try:
-        msgspec.json.decode("".join(call.arguments))
-    except msgspec.DecodeError:
+        msgspec.json.decode(call.arguments[0], type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -67,3 +68,34 @@ def test_an_array_among_words_counts_only_where_one_was_asked_for() -> None:
 )
 def test_only_a_closed_object_or_array_is_whole(text: str, verdict: bool) -> None:
     assert is_whole(text) is verdict
+
+
+def test_a_value_is_found_among_many_brackets_of_prose() -> None:
+    assert find_json("{x} " * 5_000 + '{"a": 1}') == {"a": 1}
+    assert find_json("[a] " * 5_000 + '["b"]', arrays=True) == ["b"]
+    assert find_json("[1, p. 5] " * 50 + '["b"]', arrays=True) == ["b"]
+    assert find_json("```\nf()\n" * 5_000 + '```\n{"a": 1}\n```') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["{x} " * 20_000, "[a]" * 20_000, "{} " * 20_000, "[1, x]" * 200, "```\n" * 20_000, '```\n{"a":\n' * 20_000]
+)
+def test_a_text_of_nothing_but_brackets_is_given_up_at_a_bound(text: str) -> None:
+    with pytest.raises(NoJSONError, match="too many"):
+        find_json(text, arrays=True)
+
+
+def test_fenced_blocks_that_hold_no_json_cost_in_proportion_to_the_text() -> None:
+    block = '```\n{"a":\n' + "some words\n" * 40
+    few, many = (_cpu_seconds(block * count) for count in (2_000, 8_000))
+    assert many < 9 * few  # sixteen times as long, were each to be looked for from the beginning
+
+
+def _cpu_seconds(text: str) -> float:
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        with pytest.raises(NoJSONError):
+            find_json(text)
+        taken.append(time.process_time() - start)
+    return min(taken)

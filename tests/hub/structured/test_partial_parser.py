@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 from hub.structured import PartialParser, ResponseModel
 from hub.structured.scan import ABSENT, Scanner
@@ -17,6 +19,10 @@ class Clock:
         self.now = 0.0
 
     def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> float:
+        self.now += seconds
         return self.now
 
 
@@ -119,3 +125,44 @@ def test_the_scanner_keeps_nothing_of_words_before_the_value() -> None:
     assert scanner.value() is ABSENT
     assert scanner.length == 0
     assert len(scanner._prelude) < 10
+
+
+def slow_parser(clock: Clock, seconds: float, growth: float = 1 / 64) -> PartialParser[Any]:
+    """A parser whose values take so long to make."""
+
+    class Slow(BaseModel):
+        text: str = ""
+        made_at: float = Field(default_factory=lambda: clock.pass_by(seconds))
+
+    return PartialParser(ResponseModel.of(Slow), growth=growth, clock=clock)
+
+
+def test_a_long_value_that_takes_a_while_is_made_no_sooner_than_eight_times_that_later() -> None:
+    clock = Clock()
+    parser = slow_parser(clock, 0.5)
+    assert parser.feed('{"text": "' + "x" * 20_000) is not None
+    clock.now += 3.9
+    assert parser.feed("y" * 10_000) is None  # neither for its growth nor for the interval
+    clock.now += 0.1
+    made = parser.feed("z")
+    assert made is not None
+    assert made.text.endswith("yz")
+
+
+def test_the_last_value_comes_however_short_before_another_was_made() -> None:
+    closed, broken_off = slow_parser(Clock(), 0.5), slow_parser(Clock(), 0.5)
+    for parser in (closed, broken_off):
+        parser.feed('{"text": "' + "x" * 20_000)
+        assert parser.feed("y" * 10_000) is None
+    assert closed.feed('"}') is not None
+    assert broken_off.finish() is not None
+
+
+def test_a_short_value_is_shown_as_it_grows_whatever_it_took() -> None:
+    parser = slow_parser(Clock(), 0.5)
+    assert all(parser.feed(piece) is not None for piece in ('{"text": "one', " two", " three"))
+
+
+def test_with_no_growth_asked_for_a_long_value_is_shown_at_every_piece() -> None:
+    parser = slow_parser(Clock(), 0.5, growth=0)
+    assert all(parser.feed(piece) is not None for piece in ('{"text": "' + "x" * 20_000, "y", "z"))

@@ -40,9 +40,9 @@ async def sdk_of(endpoint: ScriptedEndpoint, transport: Any = None) -> AsyncIter
         yield AsyncOpenAI(base_url=endpoint.base_url, api_key=KEY, max_retries=0, http_client=http)
 
 
-def embedder_of(sdk: AsyncOpenAI) -> Embedder:
+def embedder_of(sdk: AsyncOpenAI, **options: Any) -> Embedder:
     endpoint = Endpoint(sdk)
-    return Embedder(sdk, url=endpoint.url, redact=endpoint.redact, rand=lambda: 0.0)
+    return Embedder(sdk, url=endpoint.url, redact=endpoint.redact, rand=lambda: 0.0, **options)
 
 
 async def embed(embedder: Embedder, inputs: Any, **options: Any) -> Embeddings:
@@ -51,9 +51,11 @@ async def embed(embedder: Embedder, inputs: Any, **options: Any) -> Embeddings:
 
 
 @asynccontextmanager
-async def embedder(*replies: Reply, handler: Handler | None = None) -> AsyncIterator[tuple[Embedder, ScriptedEndpoint]]:
+async def embedder(
+    *replies: Reply, handler: Handler | None = None, **options: Any
+) -> AsyncIterator[tuple[Embedder, ScriptedEndpoint]]:
     async with ScriptedEndpoint(*replies, handler=handler) as endpoint, sdk_of(endpoint) as sdk:
-        yield embedder_of(sdk), endpoint
+        yield embedder_of(sdk, **options), endpoint
 
 
 async def ask(*replies: Reply, inputs: Any = "a", **options: Any) -> Embeddings:

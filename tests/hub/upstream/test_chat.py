@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -299,3 +300,24 @@ async def test_a_failure_ends_the_decoding() -> None:
     assert decoder.finish() == []
     assert decoder.failure is not None
     assert decoder.failure.code == failures.from_payload(ERROR).code
+
+
+@pytest.mark.parametrize("count", [129, 50_000])
+async def test_more_choices_in_one_chunk_than_can_be_asked_for_are_malformed(count: int) -> None:
+    for body in (answer(HI, chunk(choices=[{}] * count)), json.dumps(chunk(choices=[{}] * count)).encode()):
+        result = await result_of(body)
+        assert result.error is not None
+        assert result.error.code == "malformed"
+
+
+async def test_as_many_choices_in_one_chunk_as_can_be_asked_for_are_taken() -> None:
+    choices = [{"index": number, "delta": {"content": "x"}, "finish_reason": "stop"} for number in range(128)]
+    result = await result_of(sse(chunk(choices=choices)), params={"n": 128})
+    assert (result.status, len(result.choices)) == ("completed", 128)
+
+
+async def test_more_parts_of_a_content_than_any_answer_has_are_malformed() -> None:
+    for content in (["x"] * 10_001, [{"type": "thinking", "thinking": ["x"] * 10_001}]):
+        result = await result_of(answer(HI, chunk(content)))
+        assert result.error is not None
+        assert result.error.code == "malformed"

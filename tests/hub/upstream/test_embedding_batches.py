@@ -235,6 +235,20 @@ async def test_what_a_failed_call_found_out_about_sizes_is_forgotten() -> None:
     assert sizes(endpoint) == [5]
 
 
+async def test_a_size_that_was_refused_for_a_while_is_tried_again_some_minutes_later() -> None:
+    now = [0.0]
+    refusal = status_reply(413, "Request Entity Too Large")
+    async with embedder(refusal, handler=embeddings_answer, clock=lambda: now[0]) as (ours, endpoint):
+        await embed(ours, texts(16), concurrency=1)
+        sent = []
+        for now[0] in (299.0, 300.0):
+            del endpoint.requests[:]
+            await embed(ours, texts(16), concurrency=1)
+            sent.append(len(endpoint.requests))
+    assert sent[0] > 1
+    assert sent[1] == 1
+
+
 async def test_a_caller_s_larger_limit_counts() -> None:
     async with embedder(handler=embeddings_answer) as (ours, endpoint):
         await embed(ours, texts(2_100), max_inputs=5_000)

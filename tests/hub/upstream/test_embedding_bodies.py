@@ -194,3 +194,33 @@ def test_whatever_a_body_holds_it_gives_vectors_or_an_endpoint_error() -> None:
         except EndpointError:
             continue
         assert len(decoded.buffers) == 1
+
+
+# Hostile bodies
+
+
+@pytest.mark.parametrize("entry", [b"[]", b"{}", b'{"embedding":[1]}', b"[[[1]]]"])
+def test_a_large_body_of_far_more_entries_than_inputs_is_refused_unread(entry: bytes) -> None:
+    body = b'{"data":[' + b",".join([entry] * 400_000) + b"]}"
+    with pytest.raises(EndpointError, match="far more entries than vectors for 2 inputs"):
+        decode_embeddings(body, 2)
+
+
+def test_a_large_body_in_an_unusual_shape_is_read() -> None:
+    entries = [{"index": index, "embedding": {"float": [[0.123456789] * 1_000]}} for index in range(100)]
+    body = json.dumps({"data": entries, "usage": {"prompt_tokens": 1, "details": {}}}).encode()
+    assert len(body) > 1_000_000
+    assert len(decode_embeddings(body, 100).buffers) == 100
+
+
+@pytest.mark.parametrize("indices", [(False, True), (True, False), (0.0, 1.0)])
+def test_what_only_equals_an_index_is_none(indices: tuple[Any, Any]) -> None:
+    body = {"data": [{"index": index, "embedding": [1.0]} for index in indices]}
+    with pytest.raises(EndpointError, match="indices"):
+        decode_embeddings(json.dumps(body).encode(), 2)
+
+
+@pytest.mark.parametrize("vector", [[True], [0.5, False], [[True]]])
+def test_true_is_no_number(vector: list[Any]) -> None:
+    with pytest.raises(EndpointError, match="no number"):
+        decode_embeddings(json.dumps(one(vector)).encode(), 1)

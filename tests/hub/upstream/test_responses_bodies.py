@@ -17,10 +17,10 @@ from hub.testing.endpoint import ScriptedEndpoint
 from hub.testing.replies import Reply, json_reply
 from hub.testing.responses import responses_reply, whole_response_reply
 from hub.upstream.chat import ChatDecoder
-from hub.upstream.output_items import unsaid
+from hub.upstream.output_items import OutputItem, Said
 from hub.upstream.responses import ResponsesDecoder
 
-from .responses_support import body_of, decoded, events_of, message, result
+from .responses_support import body_of, completed, decoded, events_of, message, result
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures/upstream/responses-llamacpp"
 CALLS = (
@@ -309,6 +309,32 @@ def test_misshapen_bodies_give_whole_streams_in_any_slices(seed: int) -> None:
 
 
 def test_what_was_said_is_joined_once_however_often_it_is_compared() -> None:
-    said = ["Hel", "lo"]
-    assert [unsaid(said, whole) for whole in ("Hello world", "Hello", "Hel", "Good day")] == [" world", "", "", ""]
-    assert said == ["Hello"]
+    said = Said()
+    said.pieces += ["Hel", "lo"]
+    assert [said.unsaid(whole) for whole in ("Hello world", "Hello", "Hel", "Good day")] == [" world", "", "", ""]
+    assert said.pieces == ["Hello"]
+
+
+def test_a_short_whole_is_told_from_a_long_text_without_joining_it() -> None:
+    said = Said()
+    for _ in range(3):
+        said.pieces += ["long ", "text "]
+        assert said.unsaid("long ") == ""
+    assert len(said.pieces) == 6
+
+
+def test_what_was_said_is_measured_anew_after_it_was_read() -> None:
+    item = OutputItem("message", None)
+    said = item.said("output_text", 0)
+    said.pieces += ["a", "b"]
+    assert said.unsaid("a") == ""
+    said.pieces += ["c", "d"]
+    assert list(item.rest("output_text", ["abcde"])) == [(0, "e")]
+    said.pieces.append("e")
+    assert [said.unsaid(whole) for whole in ("abcde", "abcdef")] == ["", "f"]
+
+
+def test_an_output_of_more_items_than_any_answer_has_is_malformed() -> None:
+    whole = result(completed(*[message("x")] * 10_001))
+    assert whole.error is not None
+    assert whole.error.code == "malformed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from hub.events import ToolCallDelta
 from hub.testing import sse
 from hub.upstream.chat import ChatDecoder
+from hub.upstream.tool_calls import ToolCallAssembler
 
 from .support import STOP, answer, call, calls, chunk, events_of, result_of
 
@@ -179,3 +181,43 @@ async def test_a_call_nested_beyond_reason_is_malformed(where: str) -> None:
 async def test_an_empty_list_of_calls_is_no_call(nothing: Any) -> None:
     result = await result_of(answer(chunk("Hi"), chunk(delta={"tool_calls": nothing})))
     assert (result.tool_calls, result.finish_reason) == ((), "stop")
+
+
+def test_a_name_repeated_after_long_arguments_does_not_have_them_read_each_time() -> None:
+    begun = sse(calls(call("[" + "1," * 500_000 + "{}", name="f", index=0, id="a")), done=False)
+    further, repeated = (_cpu_seconds(begun, call(part, name="f", index=0)) for part in ("1", "{}"))
+    assert repeated < 20 * further  # some hundred times as long, were all of them read
+
+
+def test_false_alarms_do_not_hide_the_call_that_follows() -> None:
+    assembler = ToolCallAssembler("x")
+    assembler.add(call('{"code": "', name="f", index=0))
+    for _ in range(100):
+        assembler.add(call("{}", name="f", index=0))
+    assembler.add(call('"}', name="f", index=0))
+    part = assembler.add(call("{}", name="f", index=0))
+    assert part is not None
+    assert (part.index, part.name, part.arguments) == (1, "f", "{}")
+
+
+def test_arguments_nested_beyond_reason_are_not_whole() -> None:
+    assembler = ToolCallAssembler("x")
+    assembler.add(call('{"a":' + "[" * 100_000 + "{}", name="f", index=0))
+    part = assembler.add(call("{}", name="f", index=0))
+    assert part is not None
+    assert part.index == 0
+
+
+async def test_more_calls_in_one_chunk_than_any_answer_has_are_malformed() -> None:
+    result = await result_of(answer(calls(*[call("{}", name="f")] * 10_001)))
+    assert result.error is not None
+    assert result.error.code == "malformed"
+
+
+def _cpu_seconds(begun: bytes, entry: dict[str, Any]) -> float:
+    decoder = ChatDecoder(stream_id="stream_1")
+    decoder.feed(begun)
+    body = sse(*[calls(entry)] * 1_000, done=False)
+    start = time.process_time()
+    decoder.feed(body)
+    return time.process_time() - start
