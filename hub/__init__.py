@@ -17,6 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hub.cache.base import Cache as Cache
+    from hub.cache.core import CacheCore as CacheCore
+    from hub.cache.entry import CacheEntry as CacheEntry
+    from hub.cache.filesystem import FilesystemCache as FilesystemCache
+    from hub.cache.memory import MemoryCache as MemoryCache
     from hub.client import AsyncOpenAIClient as AsyncOpenAIClient
     from hub.client import EventStream as EventStream
     from hub.client import OpenAIClient as OpenAIClient
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from hub.completion import fold as fold
     from hub.embeddings import Embeddings as Embeddings
     from hub.errors import BackendError as BackendError
+    from hub.errors import CacheEntryError as CacheEntryError
+    from hub.errors import CacheError as CacheError
     from hub.errors import ClosedError as ClosedError
     from hub.errors import ConfigurationError as ConfigurationError
     from hub.errors import EndpointConnectionError as EndpointConnectionError
@@ -34,7 +41,9 @@ if TYPE_CHECKING:
     from hub.errors import HubBusyError as HubBusyError
     from hub.errors import HubError as HubError
     from hub.errors import InvalidRequestError as InvalidRequestError
+    from hub.errors import LimiterBusyError as LimiterBusyError
     from hub.errors import LimitError as LimitError
+    from hub.errors import LimitTimeoutError as LimitTimeoutError
     from hub.errors import MalformedEventError as MalformedEventError
     from hub.errors import MissingExtraError as MissingExtraError
     from hub.errors import MissingKeyError as MissingKeyError
@@ -43,6 +52,7 @@ if TYPE_CHECKING:
     from hub.errors import PositionError as PositionError
     from hub.errors import RefusalError as RefusalError
     from hub.errors import RequestError as RequestError
+    from hub.errors import RequestTooLargeError as RequestTooLargeError
     from hub.errors import SequenceGapError as SequenceGapError
     from hub.errors import SinkError as SinkError
     from hub.errors import StoreError as StoreError
@@ -68,6 +78,10 @@ if TYPE_CHECKING:
     from hub.hub import Generation as Generation
     from hub.hub import Generator as Generator
     from hub.hub import Hub as Hub
+    from hub.limits.base import Permit as Permit
+    from hub.limits.base import RateLimiter as RateLimiter
+    from hub.limits.limiter import Limiter as Limiter
+    from hub.limits.token_bucket import TokenBucket as TokenBucket
     from hub.llm import LLM as LLM
     from hub.llm import AnswerStream as AnswerStream
     from hub.llm import ObjectAnswerStream as ObjectAnswerStream
@@ -116,6 +130,11 @@ if TYPE_CHECKING:
     from hub.upstream.retry import RetryPolicy as RetryPolicy
 
 _MODULES = {
+    "hub.cache.base": ("Cache",),
+    "hub.cache.core": ("CacheCore",),
+    "hub.cache.entry": ("CacheEntry",),
+    "hub.cache.filesystem": ("FilesystemCache",),
+    "hub.cache.memory": ("MemoryCache",),
     "hub.client": (
         "AsyncOpenAIClient",
         "EventStream",
@@ -128,6 +147,8 @@ _MODULES = {
     "hub.embeddings": ("Embeddings",),
     "hub.errors": (
         "BackendError",
+        "CacheEntryError",
+        "CacheError",
         "ClosedError",
         "ConfigurationError",
         "EndpointConnectionError",
@@ -139,6 +160,8 @@ _MODULES = {
         "HubError",
         "InvalidRequestError",
         "LimitError",
+        "LimitTimeoutError",
+        "LimiterBusyError",
         "MalformedEventError",
         "MissingExtraError",
         "MissingKeyError",
@@ -147,6 +170,7 @@ _MODULES = {
         "PositionError",
         "RefusalError",
         "RequestError",
+        "RequestTooLargeError",
         "SequenceGapError",
         "SinkError",
         "StoreError",
@@ -177,6 +201,13 @@ _MODULES = {
         "Generator",
         "Hub",
     ),
+    "hub.limits": (),
+    "hub.limits.base": (
+        "Permit",
+        "RateLimiter",
+    ),
+    "hub.limits.limiter": ("Limiter",),
+    "hub.limits.token_bucket": ("TokenBucket",),
     "hub.llm": (
         "AnswerStream",
         "LLM",

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from hub.cache.core import CacheCore
+from hub.caching import Caching
 from hub.errors import InvalidRequestError, OutputValidationError
 from hub.events import new_stream_id
 from hub.models.profile import ModelProfile, as_profile
@@ -24,7 +26,7 @@ from hub.upstream.request import (
     check_type,
     model_request,
 )
-from hub.upstream.stream import EventStream
+from hub.upstream.stream import AnswerSource, EventStream
 from hub.upstream.translate import to_chat
 
 __all__ = ("Asker", "Defaults", "listed")
@@ -49,11 +51,13 @@ class Asker:
     Args:
         connections: The endpoints.
         observers: Are told of each call.
+        cache: Stands before them; None for none.
     """
 
-    def __init__(self, connections: Connections, observers: Observers) -> None:
+    def __init__(self, connections: Connections, observers: Observers, cache: CacheCore | None) -> None:
         self._connections = connections
         self._observers = observers
+        self._cache = cache
 
     def stream(
         self,
@@ -65,8 +69,8 @@ class Asker:
         max_tokens: Any,
         temperature: Any,
         stream_id: str | None,
-        identifier: str | None,
         plan: Mapping[str, Any],
+        caching: Caching,
         params: Mapping[str, Any],
     ) -> EventStream:
         """The stream of an answer that nothing has been sent for yet; arguments as for the client's `stream`.
@@ -75,7 +79,6 @@ class Asker:
             InvalidRequestError: An argument is missing or wrong.
         """
         check_type("stream_id", stream_id, str)
-        check_type("identifier", identifier, str)
         check_max_tokens(max_tokens)
         check_temperature(temperature)
         # Read once: a fallback gets the same.
@@ -102,14 +105,15 @@ class Asker:
             )
 
         stream_id = stream_id or new_stream_id()
-        answer = Answer(
-            self._connections.targets(profile, check_api(api) or defaults.api, request),
-            defaults.plan.changed(**plan),
-            stream_id=stream_id,
-            identifier=identifier,
-            observers=self._observers,
-        )
-        return EventStream(answer, stream_id) if shape is None else ObjectStream(answer, stream_id, shape)
+        targets = self._connections.targets(profile, check_api(api) or defaults.api, request)
+        how = defaults.plan.changed(**plan)
+        name = caching.name(targets[0])
+
+        def ask() -> AnswerSource:
+            return Answer(targets, how, stream_id=stream_id, identifier=name, observers=self._observers)
+
+        source = caching.source(self._cache, targets[0], ask, stream_id=stream_id, identifier=name, plan=how)
+        return EventStream(source, stream_id) if shape is None else ObjectStream(source, stream_id, shape)
 
     async def validated(self, stream: Any, response_model: type[T], max_reasks: int, params: dict[str, Any]) -> T:
         """The object of an answer; one that isn't valid is told what is wrong with it and asked for again.

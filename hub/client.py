@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import httpx2
 
 from hub.asker import Asker, Defaults, listed
+from hub.cache.base import Cache
+from hub.cache.opening import CacheBackend, CacheOptions, open_cache
+from hub.caching import Caching
 from hub.config import Settings
 from hub.embeddings import Embeddings
 from hub.errors import (
@@ -80,6 +83,9 @@ class OpenAIClient:
         http_client: An `httpx2.AsyncClient` to send with, which stays its owner's to close; it follows redirects as
             it will. Without one, only those are followed that stay at the endpoint's host.
         default_headers: Sent with each request to the first endpoint.
+        cache_backend: Where answers are kept that are to be: `memory`, `fs`, `pg_redis`, `qdrant`, or a `Cache` of
+            your own; by default `CACHE_BACKEND`, else `none`. The client closes it.
+        cache_options: What the cache needs: `hub.cache.opening.CacheOptions`.
 
     Raises:
         MissingKeyError: An endpoint needs a key and none is known.
@@ -110,6 +116,8 @@ class OpenAIClient:
         http_client: httpx2.AsyncClient | None = None,
         default_headers: Mapping[str, str] | None = None,
         settings: Settings | None = None,
+        cache_backend: CacheBackend | Cache | None = None,
+        **cache_options: Unpack[CacheOptions],
     ) -> None:
         check_type("base_url", base_url, str)
         check_type("api_key", api_key, str)
@@ -136,7 +144,8 @@ class OpenAIClient:
         )
         self.client = self._connections.sdk
         observing = Observers(default_observers() if observers is None else observers)
-        self._asker = Asker(self._connections, observing)
+        self._cache = open_cache(cache_backend, cache_options, settings.cache)
+        self._asker = Asker(self._connections, observing, self._cache)
         self._embeddings = EmbeddingCall(self._connections.endpoint, self.client, observing)
         self._closed = False
 
@@ -169,17 +178,63 @@ class OpenAIClient:
         """Close the connections to the endpoints. A second call does nothing."""
         if not self._closed:
             self._closed = True
+            if self._cache is not None:
+                await self._cache.aclose()
             await self._connections.aclose()
+
+    async def warm_cache(self) -> None:
+        """Have the cache do now what the first call would have to wait for; without one nothing.
+
+        Raises:
+            CacheError: It can't be used.
+        """
+        if self._cache is not None:
+            await self._cache.warm()
 
     async def close(self) -> None:
         """The same as `aclose`, by the SDK's name for it."""
         await self.aclose()
 
+    # The overloads spell the arguments out, so that type checkers check them.
     @overload
-    def stream(self, *, response_model: type[T], **params: Any) -> ObjectStream[T]: ...
+    def stream(
+        self,
+        *,
+        response_model: type[T],
+        messages: Iterable[Any] | None = None,
+        input: str | Iterable[Any] | None = None,
+        model: Model | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        api: Api | None = None,
+        stream_id: str | None = None,
+        identifier: str | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        restart: bool | None = None,
+        hedge_delay: float | None = None,
+        **params: Any,
+    ) -> ObjectStream[T]: ...
 
     @overload
-    def stream(self, *, response_model: None = None, **params: Any) -> EventStream: ...
+    def stream(
+        self,
+        *,
+        response_model: None = None,
+        messages: Iterable[Any] | None = None,
+        input: str | Iterable[Any] | None = None,
+        model: Model | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        api: Api | None = None,
+        stream_id: str | None = None,
+        identifier: str | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        restart: bool | None = None,
+        hedge_delay: float | None = None,
+        **params: Any,
+    ) -> EventStream: ...
 
     @overload  # types that are no class, such as `int | None`
     def stream(self, *, response_model: Any, **params: Any) -> ObjectStream[Any]: ...
@@ -200,6 +255,10 @@ class OpenAIClient:
         retry: RetryPolicy | None = None,
         restart: bool | None = None,
         hedge_delay: float | None = None,
+        cache_response: bool = False,
+        rewrite_cache: bool = False,
+        regen_cache: bool = False,
+        hash_as_identifier: bool = False,
         **params: Any,
     ) -> EventStream:
         """Ask, and get the answer's events as they come.
@@ -220,6 +279,11 @@ class OpenAIClient:
             retry: Another retry policy than the client's.
             restart: Another choice than the client's.
             hedge_delay: Another delay than the client's, in seconds.
+            cache_response: Keep the answer in the client's cache, if it runs to its end. Without effect while the
+                client has none, like the next three. The answer to `identifier` is read from there in any case.
+            rewrite_cache: Ask anew, and keep the answer beside the older ones.
+            regen_cache: Ask anew, whatever the cache holds.
+            hash_as_identifier: Name the request by a digest of what it says.
             params: Any other parameter of either API; what the SDK doesn't know goes into the body as it is.
 
         Raises:
@@ -235,16 +299,57 @@ class OpenAIClient:
             max_tokens=max_tokens,
             temperature=temperature,
             stream_id=stream_id,
-            identifier=identifier,
+            caching=Caching(
+                identifier=identifier,
+                cache_response=cache_response,
+                rewrite_cache=rewrite_cache,
+                regen_cache=regen_cache,
+                hash_as_identifier=hash_as_identifier,
+            ),
             plan={"timeouts": timeouts, "retry": retry, "restart": restart, "hedge_delay": hedge_delay},
             params={**params, "messages": messages, "input": input},
         )
 
     @overload
-    async def invoke(self, *, response_model: type[T], max_reasks: int = 0, **params: Any) -> T: ...
+    async def invoke(
+        self,
+        *,
+        response_model: type[T],
+        max_reasks: int = 0,
+        messages: Iterable[Any] | None = None,
+        input: str | Iterable[Any] | None = None,
+        model: Model | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        api: Api | None = None,
+        stream_id: str | None = None,
+        identifier: str | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        restart: bool | None = None,
+        hedge_delay: float | None = None,
+        **params: Any,
+    ) -> T: ...
 
     @overload
-    async def invoke(self, *, response_model: None = None, **params: Any) -> LLMResult: ...
+    async def invoke(
+        self,
+        *,
+        response_model: None = None,
+        messages: Iterable[Any] | None = None,
+        input: str | Iterable[Any] | None = None,
+        model: Model | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        api: Api | None = None,
+        stream_id: str | None = None,
+        identifier: str | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        restart: bool | None = None,
+        hedge_delay: float | None = None,
+        **params: Any,
+    ) -> LLMResult: ...
 
     @overload
     async def invoke(self, *, response_model: Any, max_reasks: int = 0, **params: Any) -> Any: ...
@@ -337,10 +442,10 @@ class OpenAIClient:
             input: The same in the Responses API's form, or what to embed.
             model: Another model than the client's.
             identifier: Your own name for the request; by default the stream's id.
-            cache_response: Keep the answer in the cache; without effect while the client has none, like the next three.
-            rewrite_cache: Write a new entry beside older ones.
-            regen_cache: Ask anew whatever the cache holds.
-            hash_as_identifier: Name the request by a digest of what it says.
+            cache_response: As for `stream`, like the next three; embeddings aren't kept.
+            rewrite_cache: As for `stream`.
+            regen_cache: As for `stream`.
+            hash_as_identifier: As for `stream`.
             attempts: Tries in all, instead of the retry policy's.
             backoff: Seconds before the second try, instead of the retry policy's.
             timeout: Seconds for the whole call, instead of the `total_timeout`.
@@ -357,7 +462,11 @@ class OpenAIClient:
         )
         limits: dict[str, Any] = {"timeouts": plan.timeouts, "retry": plan.retry}
         stream_id = params.pop("stream_id", None) or new_stream_id()
-        asked: dict[str, Any] = {"model": profile.model_name, **params}
+        defaults = {"max_tokens": self.max_tokens, "temperature": self.temperature}
+        asked: dict[str, Any] = {"model": profile.model_name}
+        if profile.category == "completions":
+            asked |= {name: value for name, value in defaults.items() if value is not None}
+        asked |= params
         asked |= {name: value for name, value in (("messages", messages), ("input", input)) if value is not None}
         named: dict[str, Any] = {"stream_id": stream_id, "identifier": identifier or stream_id}
         if profile.category == "embeddings":
@@ -369,8 +478,15 @@ class OpenAIClient:
                 return failed_response(exc, params=asked, **named)
             return embeddings_response(embeddings, params=asked, **named)
         call = {**params, **limits, "messages": messages, "input": input, "model": profile, "stream_id": stream_id}
-        result = await self.stream(**call, identifier=identifier).result()
-        return as_response(result, params=asked, identifier=named["identifier"])
+        result = await self.stream(
+            **call,
+            identifier=identifier,
+            cache_response=cache_response,
+            rewrite_cache=rewrite_cache,
+            regen_cache=regen_cache,
+            hash_as_identifier=hash_as_identifier,
+        ).result()
+        return as_response(result, params=asked, identifier=result.identifier or named["identifier"])
 
     async def embedding(
         self,
@@ -427,7 +543,7 @@ class OpenAIClient:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError("the client is closed")
+            raise ClosedError("The client is closed: make a new one.")
 
 
 AsyncOpenAIClient = OpenAIClient

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hub.errors import ConfigurationError
 
-__all__ = ("EndpointSettings", "HubSettings", "OpenAISettings", "Settings")
+__all__ = ("CacheSettings", "EndpointSettings", "HubSettings", "OpenAISettings", "Settings")
 
 _CONFIG = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
@@ -51,6 +51,24 @@ class EndpointSettings(BaseSettings):
     def fallback_list(self) -> tuple[str, ...]:
         """The models to ask, in order, where the first one fails."""
         return _comma_separated(self.fallback_models) if self.fallback_models else ()
+
+
+class CacheSettings(BaseSettings):
+    """Where answers are kept, for clients that keep some."""
+
+    model_config = _CONFIG
+
+    backend: Literal["memory", "fs", "pg_redis", "qdrant", "none"] | None = Field(
+        None, validation_alias="CACHE_BACKEND"
+    )
+    dir: str = Field(".llm_cache", validation_alias="CACHE_DIR")
+    collection: str = Field("llm_cache", validation_alias="CACHE_COLLECTION")
+    namespace: str | None = Field(None, validation_alias="CACHE_NAMESPACE")
+    pg_dsn: SecretStr | None = Field(None, validation_alias="PG_DSN")
+    redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+    redis_ttl_seconds: float = Field(3_600.0, gt=0, validation_alias="CACHE_REDIS_TTL")
+    qdrant_url: SecretStr | None = Field(None, validation_alias="QDRANT_URL")
+    qdrant_api_key: SecretStr | None = Field(None, validation_alias="QDRANT_API_KEY")
 
 
 class HubSettings(BaseSettings):
@@ -95,6 +113,7 @@ class Settings(BaseSettings):
 
     openai: OpenAISettings = Field(default_factory=lambda: OpenAISettings())
     llm: EndpointSettings = Field(default_factory=lambda: EndpointSettings())
+    cache: CacheSettings = Field(default_factory=lambda: CacheSettings())
     hub: HubSettings = Field(default_factory=lambda: HubSettings())
 
     @classmethod

@@ -20,12 +20,17 @@
     │   │   ├── OutputTruncatedError  it reached its limit of tokens first
     │   │   └── OutputValidationError it said something else
     │   ├── LimitError                a budget is used up
-    │   │   └── HubBusyError          the hub takes no further stream or subscriber now
+    │   │   ├── HubBusyError          the hub takes no further stream or subscriber now
+    │   │   ├── RequestTooLargeError  a request wants more than a whole minute's budget
+    │   │   ├── LimiterBusyError      as many requests wait for the rate limit as may
+    │   │   └── LimitTimeoutError     a request waited for the rate limit as long as it may
     │   └── BackendError              a store, cache or sink below us failed
     │       ├── MalformedEventError   bytes that are no event of ours
     │       ├── SequenceGapError      events are missing between two that arrived
     │       ├── StoreError
-    │       └── SinkError
+    │       ├── SinkError
+    │       └── CacheError
+    │           └── CacheEntryError   what is kept is damaged, or of another format
     └── RuntimeError
         └── ClosedError               misuse: used after it was closed
 
@@ -41,6 +46,8 @@ from typing import Any, Literal, get_args
 __all__ = (
     "ERROR_CODES",
     "BackendError",
+    "CacheEntryError",
+    "CacheError",
     "ClosedError",
     "ConfigurationError",
     "EndpointConnectionError",
@@ -53,6 +60,8 @@ __all__ = (
     "HubError",
     "InvalidRequestError",
     "LimitError",
+    "LimitTimeoutError",
+    "LimiterBusyError",
     "MalformedEventError",
     "MissingExtraError",
     "MissingKeyError",
@@ -61,6 +70,7 @@ __all__ = (
     "PositionError",
     "RefusalError",
     "RequestError",
+    "RequestTooLargeError",
     "SequenceGapError",
     "SinkError",
     "StoreError",
@@ -165,7 +175,10 @@ class EndpointError(HubError):
         status: HTTP status, where the endpoint sent one.
         retryable: Whether the same request may succeed if sent again.
         retry_after: Seconds the endpoint asked to wait; None where it didn't say.
+        result: What had come until then, usage and cost included, as an `LLMResult`; None where that isn't known.
     """
+
+    result: Any = None
 
     def __init__(
         self,
@@ -258,6 +271,53 @@ class HubBusyError(LimitError):
         self.retry_after = retry_after
 
 
+class RequestTooLargeError(LimitError):
+    """A request wants more than a whole minute's budget, so it would wait for ever.
+
+    Attributes:
+        wanted: Tokens or requests that it wants.
+        capacity: As many as the budget has at most.
+    """
+
+    def __init__(self, budget: str, wanted: float, capacity: float) -> None:
+        super().__init__(
+            f"The request wants {wanted:,.0f} {budget}; the budget has {capacity:,.0f} at most. "
+            "Make the request smaller, or raise the rate limits of the model's profile."
+        )
+        self.budget = budget
+        self.wanted = wanted
+        self.capacity = capacity
+
+
+class LimiterBusyError(LimitError):
+    """As many requests wait for their turn as may.
+
+    Attributes:
+        retry_after: Seconds after which a new try makes sense.
+    """
+
+    def __init__(self, waiting: int, retry_after: float) -> None:
+        super().__init__(f"{waiting:,} requests wait for the rate limit already. Try again in {retry_after:.0f} s.")
+        self.retry_after = retry_after
+
+
+class LimitTimeoutError(LimitError):
+    """A request waited for its turn as long as it may.
+
+    Attributes:
+        waited: Seconds that it waited.
+        retry_after: Seconds after which a new try makes sense.
+    """
+
+    def __init__(self, waited: float, retry_after: float) -> None:
+        super().__init__(
+            f"The rate limit left no room within {waited:.1f} s. "
+            f"Try again in {retry_after:.0f} s, or allow a longer wait."
+        )
+        self.waited = waited
+        self.retry_after = retry_after
+
+
 class BackendError(HubError):
     """Something below us failed: a store, a cache, a sink, or the bytes they gave back."""
 
@@ -281,6 +341,14 @@ class StoreError(BackendError):
 
 class SinkError(BackendError):
     """A sink can't take further events."""
+
+
+class CacheError(BackendError):
+    """The cache of the answers failed. A call never sees it: it goes on, and the fault is reported."""
+
+
+class CacheEntryError(CacheError):
+    """What the cache keeps under a key is no entry of ours: cut short, damaged, or of another format."""
 
 
 class ClosedError(RuntimeError):

@@ -82,7 +82,7 @@ class Hub:
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
-            raise ClosedError("a Hub is entered once")
+            raise ClosedError("A Hub is entered once.")
         # A group cancels the task that entered it when a child raises. None does: each keeps its failure in its log.
         self._tasks = await asyncio.TaskGroup().__aenter__()
         return self

@@ -61,7 +61,7 @@ class ObjectStream(EventStream, Generic[T]):
                 pass
         result = self._completion.result()
         if result.status == "running":
-            raise ClosedError("the stream was left before its end")
+            raise ClosedError("The stream was left before its end.")
         return result
 
     async def parsed(self) -> T:

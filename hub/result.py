@@ -208,10 +208,12 @@ class LLMResult(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.error is None:
             return self
-        raise endpoint_error(
+        error = endpoint_error(
             self.error.message,
             code=self.error.code,
             status=self.error.status,
             retryable=self.error.retryable,
             retry_after=self.error.retry_after,
         )
+        error.result = self
+        raise error

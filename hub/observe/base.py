@@ -136,6 +136,8 @@ class Observers:
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        if not isinstance(observers, Iterable):
+            raise ConfigurationError("observers must be a list: observers=[MyObserver()].")
         self._observers = tuple(observers)
         for observer in self._observers:
             if not isinstance(observer, Observer):

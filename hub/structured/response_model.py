@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, overload
 
@@ -80,6 +81,11 @@ class ResponseModel(Generic[T]):
         Raises:
             InvalidRequestError: Pydantic can't make a JSON Schema of it.
         """
+        if isinstance(annotation, Mapping):
+            raise InvalidRequestError(
+                "response_model is a type, not a schema: for a JSON Schema of your own pass response_format=…, "
+                "and read the text."
+            )
         try:
             # int | str and str | int are equal, yet not the same to validation.
             return _made(annotation, repr(annotation))

@@ -274,6 +274,8 @@ def _sentence(code: ErrorCode, exc: Exception, chain: tuple[BaseException, ...],
             return f"The endpoint at {url} redirects without end."
         case "malformed":
             return "The endpoint sent something unreadable: the body can't be decoded."
+        case _ if any(isinstance(cause, aiohttp.ClientPayloadError | httpx2.RemoteProtocolError) for cause in chain):
+            return f"The endpoint at {url} closed the connection before its answer was whole."
         case _:
             return f"The endpoint at {url} can't be reached or closed the connection{_reason(chain)}."
 

@@ -89,7 +89,7 @@ class EventStream:
                 for event in batch:
                     completion.add(event)
         if completion.last_seq < 0:
-            raise ClosedError("the stream has been read or left already; fold its events by Completion")
+            raise ClosedError("The stream has been read or left already: fold its events by hub.Completion.")
         return completion.result()
 
     async def texts(self) -> AsyncGenerator[str, None]:

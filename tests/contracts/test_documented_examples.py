@@ -25,6 +25,7 @@ from hub.upstream.translate import to_chat, to_responses
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
+    "caches.md",
     "client.md",
     "configuration.md",
     "embeddings.md",
@@ -32,6 +33,7 @@ PAGES = (
     "errors.md",
     "events.md",
     "hub.md",
+    "limits.md",
     "models.md",
     "observability.md",
     "sinks.md",

@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from hub import Fallback, LLMClient, OpenAIClient, RetryPolicy, Timeouts
+from hub.cache.opening import CacheOptions
 from hub.config import Settings
 from hub.models.profile import ModelProfile
 
@@ -157,6 +158,11 @@ def test_every_field_is_listed_with_its_type_and_default(cls: Any) -> None:
         (each.name, typed(str(each.type), default=each.default), repr(each.default)) for each in dataclasses.fields(cls)
     ]
     assert listed(f"`{cls.__name__}`") == fields
+
+
+def test_every_option_of_the_caches_is_listed() -> None:
+    section = PAGE.partition("## `CacheOptions`")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == list(CacheOptions.__annotations__)
 
 
 def test_every_unit_is_that_of_the_name() -> None:

@@ -1,0 +1,187 @@
+"""The line of those who wait for their turn: first come, first served, with priorities, bounds and cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heapify, heappop, heappush
+from types import TracebackType
+
+from hub.errors import LimiterBusyError, LimitTimeoutError
+from hub.limits.base import Budgets, Claim, Permit
+from hub.limits.clock import Clock, Timer
+
+__all__ = ("Entry", "Line")
+
+DEAD = 64
+"""So many that have left may lie in the heap, or as many as still wait, before it is made anew."""
+
+
+class _Waiter:
+    """One place in the line."""
+
+    __slots__ = ("claim", "future", "has_left", "is_late", "rank")
+
+    def __init__(self, claim: Claim, turn: int) -> None:
+        self.claim = claim
+        self.rank = (-claim.priority, turn)
+        self.future: asyncio.Future[None] | None = None
+        self.has_left = False
+        self.is_late = False
+
+    def __lt__(self, other: _Waiter) -> bool:
+        return self.rank < other.rank
+
+    def wake(self) -> None:
+        """Let it look again whether it is its turn."""
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+    def expire(self) -> None:
+        """It has waited as long as it may."""
+        self.is_late = True
+        self.wake()
+
+
+class Line:
+    """Lets one after the other ask the budgets.
+
+    Only the first in line has a timer for its turn; those behind it sleep until they are first. To join and to leave
+    costs O(log n).
+
+    Args:
+        budgets: Whom the first in line asks.
+        clock: The time.
+        max_waiting: As many may wait at once.
+        max_wait: Seconds that one waits, unless it says otherwise; None for as long as it takes.
+    """
+
+    def __init__(self, budgets: Budgets, *, clock: Clock, max_waiting: int, max_wait: float | None) -> None:
+        self.budgets = budgets
+        self._clock = clock
+        self._max_waiting = max_waiting
+        self._max_wait = max_wait
+        self._heap: list[_Waiter] = []
+        self._waiting = 0
+        self._turn = 0
+        self._next_at = float("-inf")
+
+    @property
+    def waiting(self) -> int:
+        """As many wait now."""
+        return self._waiting
+
+    async def join(self, claim: Claim, timeout: float | None) -> float:
+        """Return when the claim is granted; the value is the seconds it took.
+
+        Raises:
+            RequestTooLargeError, LimiterBusyError, LimitTimeoutError: As `RateLimiter.limit` says.
+        """
+        if self._waiting >= self._max_waiting:
+            raise LimiterBusyError(self._waiting, self._retry_after())
+        began_at = self._clock.time()
+        waiter = self._push(claim)
+        allowed = self._max_wait if timeout is None else timeout
+        deadline: Timer | None = None
+        is_granted = False
+        try:
+            while True:
+                delay = await self._ask(waiter)
+                if delay == 0.0:
+                    is_granted = True
+                    return self._clock.time() - began_at
+                if waiter.is_late or (allowed is not None and allowed <= 0):
+                    raise LimitTimeoutError(self._clock.time() - began_at, self._retry_after())
+                if deadline is None and allowed is not None:
+                    deadline = self._clock.call_later(allowed, waiter.expire)
+                await self._sleep(waiter, delay)
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+            self._remove(waiter)
+            if not is_granted:
+                await self.budgets.leave(claim)
+
+    def wake(self) -> None:
+        """Something has changed: the first in line looks again."""
+        first = self._first()
+        if first is not None:
+            first.wake()
+
+    async def _ask(self, waiter: _Waiter) -> float | None:
+        """0.0 where the claim is granted, seconds until it makes sense to ask again, None where others come first."""
+        # One that has a place in a queue of several processes keeps asking, or it would hold them up there.
+        if self._first() is not waiter and not waiter.claim.is_placed:
+            return None
+        delay = await self.budgets.take(waiter.claim)
+        if delay > 0.0:
+            self._next_at = self._clock.time() + waiter.claim.wait
+        return delay
+
+    async def _sleep(self, waiter: _Waiter, delay: float | None) -> None:
+        # While `take` was awaited, one of more weight may have come and gone, and its call to look again with it.
+        if delay is None and self._first() is waiter:
+            return
+        future = waiter.future = asyncio.get_running_loop().create_future()
+        timer = None if delay is None else self._clock.call_later(delay, waiter.wake)
+        try:
+            await future
+        finally:
+            waiter.future = None
+            if timer is not None:
+                timer.cancel()
+
+    def _push(self, claim: Claim) -> _Waiter:
+        self._turn += 1
+        waiter = _Waiter(claim, self._turn)
+        heappush(self._heap, waiter)
+        self._waiting += 1
+        return waiter
+
+    def _remove(self, waiter: _Waiter) -> None:
+        waiter.has_left = True
+        self._waiting -= 1
+        if self._heap[0] is waiter:
+            heappop(self._heap)
+            self.wake()
+        elif len(self._heap) - self._waiting > max(DEAD, self._waiting):
+            self._heap = [each for each in self._heap if not each.has_left]
+            heapify(self._heap)
+
+    def _first(self) -> _Waiter | None:
+        while self._heap and self._heap[0].has_left:
+            heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+    def _retry_after(self) -> float:
+        """Seconds until the first in line expects its turn, at least one."""
+        return max(1.0, self._next_at - self._clock.time())
+
+
+class Entry:
+    """The block that `limit` gives."""
+
+    __slots__ = ("_claim", "_line", "_permit", "_timeout")
+
+    def __init__(self, line: Line, claim: Claim, timeout: float | None) -> None:
+        self._line = line
+        self._claim = claim
+        self._timeout = timeout
+        self._permit: Permit | None = None
+
+    async def __aenter__(self) -> Permit:
+        if self._permit is not None:
+            raise RuntimeError("A limit is entered once; ask the limiter for another one.")
+        self._permit = Permit(self._claim.tokens, self._claim.requests)
+        self._permit.waited = await self._line.join(self._claim, self._timeout)
+        return self._permit
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        permit = self._permit
+        assert permit is not None
+        tokens, requests = permit.owed_tokens, permit.owed_requests
+        if tokens or requests:
+            await self._line.budgets.adjust(self._claim, tokens, requests)
+            if tokens < 0 or requests < 0:
+                self._line.wake()
