@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import clients, embeddings, events, fanout, first_token, import_time, memory
+from bench import caches, clients, embeddings, events, fanout, first_token, import_time, limits, memory
 from bench.report import Table, machine
 
 BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
@@ -20,6 +20,8 @@ BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
     "events": events.run,
     "embeddings": embeddings.run,
     "memory": memory.run,
+    "caches": caches.run,
+    "limits": limits.run,
 }
 
 

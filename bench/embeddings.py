@@ -14,7 +14,7 @@ from bench.report import Row, Table
 from hub.embeddings import Embeddings
 from hub.testing.embeddings import embeddings_reply, fake_vector
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embeddings import Embedder
+from hub.upstream.embedding.embedder import Embedder
 from hub.upstream.retry import RetryPolicy
 
 __all__ = ("run",)

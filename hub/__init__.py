@@ -17,6 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hub.batch import BatchJob as BatchJob
+    from hub.batch import Checkpoint as Checkpoint
+    from hub.batch import iter_batch as iter_batch
+    from hub.batch import run_batch as run_batch
     from hub.cache.base import Cache as Cache
     from hub.cache.core import CacheCore as CacheCore
     from hub.cache.entry import CacheEntry as CacheEntry
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from hub.errors import BackendError as BackendError
     from hub.errors import CacheEntryError as CacheEntryError
     from hub.errors import CacheError as CacheError
+    from hub.errors import CheckpointError as CheckpointError
     from hub.errors import ClosedError as ClosedError
     from hub.errors import ConfigurationError as ConfigurationError
     from hub.errors import EndpointConnectionError as EndpointConnectionError
@@ -41,9 +46,9 @@ if TYPE_CHECKING:
     from hub.errors import HubBusyError as HubBusyError
     from hub.errors import HubError as HubError
     from hub.errors import InvalidRequestError as InvalidRequestError
-    from hub.errors import LimiterBusyError as LimiterBusyError
     from hub.errors import LimitError as LimitError
     from hub.errors import LimitTimeoutError as LimitTimeoutError
+    from hub.errors import LimiterBusyError as LimiterBusyError
     from hub.errors import MalformedEventError as MalformedEventError
     from hub.errors import MissingExtraError as MissingExtraError
     from hub.errors import MissingKeyError as MissingKeyError
@@ -82,8 +87,8 @@ if TYPE_CHECKING:
     from hub.limits.base import RateLimiter as RateLimiter
     from hub.limits.limiter import Limiter as Limiter
     from hub.limits.token_bucket import TokenBucket as TokenBucket
-    from hub.llm import LLM as LLM
     from hub.llm import AnswerStream as AnswerStream
+    from hub.llm import LLM as LLM
     from hub.llm import ObjectAnswerStream as ObjectAnswerStream
     from hub.llm_client import LLMClient as LLMClient
     from hub.models.catalog import GPT5 as GPT5
@@ -130,6 +135,12 @@ if TYPE_CHECKING:
     from hub.upstream.retry import RetryPolicy as RetryPolicy
 
 _MODULES = {
+    "hub.batch": (
+        "BatchJob",
+        "Checkpoint",
+        "iter_batch",
+        "run_batch",
+    ),
     "hub.cache.base": ("Cache",),
     "hub.cache.core": ("CacheCore",),
     "hub.cache.entry": ("CacheEntry",),
@@ -149,6 +160,7 @@ _MODULES = {
         "BackendError",
         "CacheEntryError",
         "CacheError",
+        "CheckpointError",
         "ClosedError",
         "ConfigurationError",
         "EndpointConnectionError",

@@ -16,6 +16,7 @@ from hub.observe import Observers
 from hub.structured import ResponseModel
 from hub.upstream.answer import Answer
 from hub.upstream.connections import Connections
+from hub.upstream.forms.translate import to_chat
 from hub.upstream.plan import Plan
 from hub.upstream.request import (
     Api,
@@ -27,7 +28,6 @@ from hub.upstream.request import (
     model_request,
 )
 from hub.upstream.stream import AnswerSource, EventStream
-from hub.upstream.translate import to_chat
 
 __all__ = ("Asker", "Defaults", "listed")
 

@@ -28,7 +28,7 @@ from hub.result import LLMResult
 from hub.sink import Sink, pump
 from hub.upstream.clocks import Timeouts
 from hub.upstream.connections import Connections, Fallback
-from hub.upstream.embedding_call import EmbeddingCall
+from hub.upstream.embedding.call import EmbeddingCall
 from hub.upstream.plan import Plan
 from hub.upstream.request import (
     Api,

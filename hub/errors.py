@@ -29,6 +29,7 @@
     │       ├── SequenceGapError      events are missing between two that arrived
     │       ├── StoreError
     │       ├── SinkError
+    │       ├── CheckpointError       the file of a batch
     │       └── CacheError
     │           └── CacheEntryError   what is kept is damaged, or of another format
     └── RuntimeError
@@ -48,6 +49,7 @@ __all__ = (
     "BackendError",
     "CacheEntryError",
     "CacheError",
+    "CheckpointError",
     "ClosedError",
     "ConfigurationError",
     "EndpointConnectionError",
@@ -345,6 +347,10 @@ class SinkError(BackendError):
 
 class CacheError(BackendError):
     """The cache of the answers failed. A call never sees it: it goes on, and the fault is reported."""
+
+
+class CheckpointError(BackendError):
+    """A batch's file can't be read or written, is damaged, or belongs to a run that is under way."""
 
 
 class CacheEntryError(CacheError):

@@ -1,4 +1,4 @@
-"""The command line: `hub serve | chat | tail | doctor`."""
+"""The command line: `hub serve | chat | batch | tail | doctor`."""
 
 from __future__ import annotations
 

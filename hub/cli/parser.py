@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llm-stream-hub {version('llm-stream-hub')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_serve, _add_chat, _add_tail, _add_doctor):
+    for add in (_add_serve, _add_chat, _add_batch, _add_tail, _add_doctor):
         add(commands)
     return parser
 
@@ -72,6 +72,34 @@ def _add_chat(commands: Any) -> None:
     _add_endpoint_options(parser)
     _add_verbose(parser)
     parser.set_defaults(module="hub.cli.chat")
+
+
+def _add_batch(commands: Any) -> None:
+    parser = commands.add_parser(
+        "batch",
+        help="answer the requests of a file into another",
+        description="Answer the requests of a file into another, both of one JSON object a line. Ctrl-C stops it when "
+        "what is under way is done; the same command then does the rest. OUT.checkpoint has what is done.",
+    )
+    parser.add_argument("input", metavar="IN", help='requests: {"messages": …} or {"input": …}, with custom_id or not')
+    parser.add_argument("output", metavar="OUT", help="answers, in the order of the requests")
+    parser.add_argument(
+        "--concurrency", type=_concurrency, default=8, metavar="N", help="requests under way at once (default 8)"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="ask again where an earlier run got an error")
+    parser.add_argument(
+        "--api-batch", action="store_true", help="use OpenAI's Batch API: within a day, at half the price"
+    )
+    parser.add_argument(
+        "--poll-interval",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="with --api-batch: wait before the first look at the batch, growing to 60 (default 5)",
+    )
+    _add_endpoint_options(parser)
+    _add_verbose(parser)
+    parser.set_defaults(module="hub.cli.batch")
 
 
 def _add_tail(commands: Any) -> None:
@@ -140,6 +168,24 @@ def _max_tokens(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError("a number of tokens is a whole number, 0 or more")
     return int(text)
+
+
+def _concurrency(text: str) -> int:
+    """A number of requests."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError("a number of requests is a whole number, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    """A time to wait."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("seconds are a number from 0 to 86400")
+    return seconds
 
 
 def _temperature(text: str) -> float:

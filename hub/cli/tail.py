@@ -12,7 +12,7 @@ import httpx2
 from hub.cli.running_hub import authorization, hub_url
 from hub.errors import HubError
 from hub.events import Done, Error, LLMEvent, RefusalDelta, Snapshot, TextDelta, decode_event, encode_event
-from hub.upstream.sse import FrameTooLongError, SSEDecoder
+from hub.upstream.wire.sse import FrameTooLongError, SSEDecoder
 
 __all__ = ("run",)
 

@@ -20,6 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hub.testing.batches import BatchHandler as BatchHandler
+    from hub.testing.batches import Ending as Ending
     from hub.testing.chat import chat_chunk as chat_chunk
     from hub.testing.chat import chat_reply as chat_reply
     from hub.testing.chat import completion_reply as completion_reply
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 
 # By the module that defines it: with the endpoint alone, neither the SDK nor an HTTP client has to load.
 _MODULES = {
+    "batches": ("BatchHandler", "Ending"),
     "chat": (
         "chat_chunk",
         "chat_reply",

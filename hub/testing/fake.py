@@ -21,7 +21,7 @@ from hub.testing.fake_plan import Answer, Reaction, plan
 from hub.testing.telling import Telling
 from hub.testing.unexpected import UnexpectedCallError
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embedding_inputs import embedding_inputs
+from hub.upstream.embedding.inputs import embedding_inputs
 from hub.upstream.request import check_api, check_max_tokens, check_temperature, check_type, model_request
 from hub.upstream.stream import EventStream
 

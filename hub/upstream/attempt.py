@@ -11,11 +11,11 @@ from hub.errors import EndpointError, endpoint_error
 from hub.events import LLMEvent, Meta
 from hub.models.tokens import BYTES_PER_TOKEN
 from hub.result import TokenUsage
-from hub.upstream.chat import ChatDecoder
 from hub.upstream.endpoint import OpenResponse, Sending
-from hub.upstream.finish import FinishReasons
-from hub.upstream.responses import ResponsesDecoder
 from hub.upstream.route import Target
+from hub.upstream.wire.chat import ChatDecoder
+from hub.upstream.wire.finish import FinishReasons
+from hub.upstream.wire.responses import ResponsesDecoder
 
 __all__ = ("Attempt", "Decoder")
 

@@ -10,8 +10,8 @@ from hub.errors import EndpointError
 from hub.events import EndStatus, LLMEvent, Meta, TextDelta
 from hub.observe.base import Call, Observers, Outcome
 from hub.result import Failure, TokenUsage
-from hub.upstream.finish import FinishReasons
 from hub.upstream.route import Target
+from hub.upstream.wire.finish import FinishReasons
 
 __all__ = ("Observation",)
 

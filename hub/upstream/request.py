@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from hub.errors import InvalidRequestError
 from hub.models.profile import ModelProfile
 from hub.models.tokens import estimate_input_tokens
-from hub.upstream.translate import to_chat, to_responses
+from hub.upstream.forms.translate import to_chat, to_responses
 
 __all__ = (
     "MIN_SECRET_CHARS",

@@ -20,11 +20,12 @@ from hub import LLM, OpenAIClient
 from hub.errors import ERROR_CODES, ErrorCode, InvalidRequestError, endpoint_error
 from hub.events import LLMEvent, decode_event, encode_event
 from hub.testing import EchoHandler, ScriptedEndpoint, check_grammar, forbid_real_calls
+from hub.upstream.forms.translate import to_chat, to_responses
 from hub.upstream.route import CoolDown
-from hub.upstream.translate import to_chat, to_responses
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
+    "batches.md",
     "caches.md",
     "client.md",
     "configuration.md",

@@ -16,7 +16,7 @@ import pytest
 
 from hub.events import decode_event
 from hub.testing import Gate, Reset, ScriptedEndpoint, chat_reply, check_grammar, raw_reply, status_reply
-from hub.upstream.sse import SSEDecoder
+from hub.upstream.wire.sse import SSEDecoder
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 

@@ -10,7 +10,7 @@ from hub.client import OpenAIClient
 from hub.events import TextDelta, decode_event
 from hub.hub import Hub
 from hub.testing import check_grammar
-from hub.upstream.sse import SSEDecoder
+from hub.upstream.wire.sse import SSEDecoder
 from tests.hub.test_cli import hub, outcome, serving
 from tests.real.support import QUESTION, REAL
 

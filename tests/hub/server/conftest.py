@@ -23,7 +23,7 @@ from hub.server.protocol import EdgeProtocol
 from hub.server.serve import build_server, listen
 from hub.testing import EchoHandler, ScriptedEndpoint
 from hub.upstream.retry import RetryPolicy
-from hub.upstream.sse import SSEDecoder
+from hub.upstream.wire.sse import SSEDecoder
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 

@@ -16,7 +16,7 @@ from hub.errors import EndpointError
 from hub.testing import RecordedRequest, Reply, ScriptedEndpoint
 from hub.testing.embeddings import embeddings_answer
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embeddings import Embedder
+from hub.upstream.embedding.embedder import Embedder
 from hub.upstream.endpoint import Endpoint
 from hub.upstream.retry import RetryPolicy
 from hub.upstream.transport import AiohttpTransport

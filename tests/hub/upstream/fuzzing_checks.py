@@ -17,10 +17,10 @@ from hub.completion import fold
 from hub.errors import ERROR_CODES, EndpointError
 from hub.events import LLMEvent
 from hub.result import LLMResult
-from hub.upstream.chat import ChatDecoder
-from hub.upstream.embedding_body import decode_embeddings
-from hub.upstream.responses import ResponsesDecoder
-from hub.upstream.sse import Frame, SSEDecoder
+from hub.upstream.embedding.body import decode_embeddings
+from hub.upstream.wire.chat import ChatDecoder
+from hub.upstream.wire.responses import ResponsesDecoder
+from hub.upstream.wire.sse import Frame, SSEDecoder
 
 from .fuzzing_seeds import Kind
 from .responses_support import events_of

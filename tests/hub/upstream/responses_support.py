@@ -14,8 +14,8 @@ from hub.result import Failure, LLMResult, TokenUsage
 from hub.testing.grammar import check_grammar
 from hub.testing.replies import Reply
 from hub.testing.responses import response_event
-from hub.upstream.chat import ChatDecoder
-from hub.upstream.responses import ResponsesDecoder
+from hub.upstream.wire.chat import ChatDecoder
+from hub.upstream.wire.responses import ResponsesDecoder
 
 RESPONSE = {"id": "resp_1", "object": "response", "created_at": 1_795_000_000, "status": "in_progress", "model": "m-1"}
 USAGE = {"input_tokens": 7, "output_tokens": 2, "total_tokens": 9}

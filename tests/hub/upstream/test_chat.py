@@ -11,7 +11,7 @@ from hub.events import LLMEvent, TextDelta
 from hub.result import TokenUsage
 from hub.testing import sse
 from hub.upstream import failures
-from hub.upstream.chat import ChatDecoder
+from hub.upstream.wire.chat import ChatDecoder
 
 from .support import STOP, answer, chunk, events_of, result_of
 

@@ -19,7 +19,7 @@ from hub.testing import (
     status_reply,
 )
 from hub.testing.embeddings import embeddings_answer, embeddings_reply, fake_vector
-from hub.upstream.embedding_body import decode_embeddings
+from hub.upstream.embedding.body import decode_embeddings
 
 from .embedding_support import (
     ask,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.upstream.embedding_limits import LearntLimits, RequestLimits
+from hub.upstream.embedding.limits import LearntLimits, RequestLimits
 
 NONE = RequestLimits()
 FEW = RequestLimits(max_tokens=125)

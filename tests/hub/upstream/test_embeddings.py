@@ -25,7 +25,7 @@ from hub.testing import (
 )
 from hub.testing.embeddings import embeddings_answer, embeddings_reply, fake_vector
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embedding_request import fetch_embeddings
+from hub.upstream.embedding.request import fetch_embeddings
 from hub.upstream.retry import RetryPolicy
 
 from .embedding_support import (

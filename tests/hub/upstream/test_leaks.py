@@ -135,11 +135,16 @@ async def test_two_hundred_cancelled_streams_leave_no_connection_task_or_object(
             return sys.getallocatedblocks(), Counter(type(each).__name__ for each in gc.get_objects())
 
         blocks_before, objects_before = await leave_streams(WARM_UP)
-        blocks_after, objects_after = await leave_streams(STREAMS)
-        assert not alive
-        assert [name for name, count in (objects_after - objects_before).items() if count >= STREAMS // 2] == []
-        # A stream takes hundreds; the interpreter's caches of what runs often go on filling for a while.
-        assert blocks_after - blocks_before < 1.5 * STREAMS
+        # What leaks, leaks each time; what the interpreter, or an earlier test's leavings, add once, doesn't.
+        for last in (False, False, True):
+            blocks_after, objects_after = await leave_streams(STREAMS)
+            assert not alive
+            grown = [name for name, count in (objects_after - objects_before).items() if count >= STREAMS // 2]
+            # A stream takes hundreds of blocks.
+            if not grown and blocks_after - blocks_before < 1.5 * STREAMS:
+                break
+            assert not last, (grown, blocks_after - blocks_before)
+            blocks_before, objects_before = blocks_after, objects_after
 
 
 async def at_rest(endpoints: list[ScriptedEndpoint]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hub.completion import Completion, fold
 from hub.events import Snapshot, TextDelta, decode_event, encode_event, merge, mergeable
 from hub.testing import response_event, sse
-from hub.upstream.logprobs import parse_logprobs
+from hub.upstream.wire.logprobs import parse_logprobs
 
 from .support import answer, chunk, events_of, result_of
 

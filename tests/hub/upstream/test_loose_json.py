@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hub.upstream.loose_json import decode_json
+from hub.upstream.wire.loose_json import decode_json
 
 
 def test_what_other_readers_take_is_read() -> None:

@@ -10,7 +10,7 @@ from hub.events import Meta, ReasoningDelta, TextDelta, ToolCallDelta
 from hub.result import TokenUsage
 from hub.testing.replies import sse
 from hub.testing.responses import response_event
-from hub.upstream.responses import ResponsesDecoder
+from hub.upstream.wire.responses import ResponsesDecoder
 
 from .responses_support import (
     USAGE,

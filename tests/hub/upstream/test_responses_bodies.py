@@ -16,9 +16,9 @@ from hub.testing.chat import chat_reply
 from hub.testing.endpoint import ScriptedEndpoint
 from hub.testing.replies import Reply, json_reply
 from hub.testing.responses import responses_reply, whole_response_reply
-from hub.upstream.chat import ChatDecoder
-from hub.upstream.output_items import OutputItem, Said
-from hub.upstream.responses import ResponsesDecoder
+from hub.upstream.wire.chat import ChatDecoder
+from hub.upstream.wire.output_items import OutputItem, Said
+from hub.upstream.wire.responses import ResponsesDecoder
 
 from .responses_support import body_of, completed, decoded, events_of, message, result
 

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from hub.upstream.sse import Frame, FrameTooLongError, SSEDecoder
+from hub.upstream.wire.sse import Frame, FrameTooLongError, SSEDecoder
 
 from .support import slicings
 

@@ -9,8 +9,8 @@ import pytest
 
 from hub.events import ToolCallDelta
 from hub.testing import sse
-from hub.upstream.chat import ChatDecoder
-from hub.upstream.tool_calls import ToolCallAssembler
+from hub.upstream.wire.chat import ChatDecoder
+from hub.upstream.wire.tool_calls import ToolCallAssembler
 
 from .support import STOP, answer, call, calls, chunk, events_of, result_of
 

@@ -12,7 +12,7 @@ from openai.types.responses import ResponseFunctionToolCall
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
 from hub.errors import InvalidRequestError
-from hub.upstream.translate import to_chat, to_responses
+from hub.upstream.forms.translate import to_chat, to_responses
 
 HELLO = [{"role": "user", "content": "Hello"}]
 ITEMS = [{"type": "message", "role": "user", "content": "Hello"}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hub.upstream import failures
-from hub.upstream.sse import Frame, FrameTooLongError, SSEDecoder
+from hub.upstream.wire.sse import Frame, FrameTooLongError, SSEDecoder
 
 __all__ = ("BodyDecoder",)
 

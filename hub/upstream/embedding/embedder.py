@@ -17,11 +17,11 @@ from hub.embeddings import Embeddings
 from hub.errors import EndpointError, InvalidRequestError, endpoint_error
 from hub.upstream import failures
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embedding_batch import Ask, Batch, OnRetry
-from hub.upstream.embedding_body import EmbeddingBody, decode_embeddings
-from hub.upstream.embedding_inputs import EmbeddingInputs, embedding_inputs
-from hub.upstream.embedding_limits import MAX_INPUTS, MAX_REQUEST_TOKENS, LearntLimits, RequestLimits
-from hub.upstream.embedding_request import fetch_embeddings
+from hub.upstream.embedding.batch import Ask, Batch, OnRetry
+from hub.upstream.embedding.body import EmbeddingBody, decode_embeddings
+from hub.upstream.embedding.inputs import EmbeddingInputs, embedding_inputs
+from hub.upstream.embedding.limits import MAX_INPUTS, MAX_REQUEST_TOKENS, LearntLimits, RequestLimits
+from hub.upstream.embedding.request import fetch_embeddings
 from hub.upstream.retry import RetryPolicy
 
 __all__ = ("Embedder",)

@@ -17,7 +17,7 @@ from hub.models.profile import ModelProfile
 from hub.observe import Call, Observers, Outcome
 from hub.result import Failure
 from hub.upstream.clocks import Timeouts
-from hub.upstream.embeddings import Embedder
+from hub.upstream.embedding.embedder import Embedder
 from hub.upstream.endpoint import Endpoint
 from hub.upstream.request import check_type
 from hub.upstream.retry import RetryPolicy

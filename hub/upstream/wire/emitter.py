@@ -9,7 +9,7 @@ from typing import Any
 
 from hub.events import Delta, LLMEvent, Meta, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta
 from hub.models.usage import MAX_COUNT
-from hub.upstream.tool_calls import ToolCallPart
+from hub.upstream.wire.tool_calls import ToolCallPart
 
 __all__ = ("Emitter",)
 

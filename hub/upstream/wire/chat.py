@@ -16,14 +16,14 @@ from hub.events import LLMEvent, ReasoningDelta, RefusalDelta, TextDelta
 from hub.models.usage import parse_usage, reported_service_tier
 from hub.result import TokenUsage
 from hub.upstream import failures
-from hub.upstream.body import BodyDecoder
-from hub.upstream.emitter import Emitter
-from hub.upstream.finish import FinishReasons
-from hub.upstream.lean import MAX_CHOICES, decode_lean
-from hub.upstream.logprobs import parse_logprobs
-from hub.upstream.payload import check_entries, frame_value, no_answer, not_an_answer, whole_value
-from hub.upstream.sse import Frame
-from hub.upstream.tool_calls import MalformedCallError, ToolCallAssembler
+from hub.upstream.wire.body import BodyDecoder
+from hub.upstream.wire.emitter import Emitter
+from hub.upstream.wire.finish import FinishReasons
+from hub.upstream.wire.lean import MAX_CHOICES, decode_lean
+from hub.upstream.wire.logprobs import parse_logprobs
+from hub.upstream.wire.payload import check_entries, frame_value, no_answer, not_an_answer, whole_value
+from hub.upstream.wire.sse import Frame
+from hub.upstream.wire.tool_calls import MalformedCallError, ToolCallAssembler
 
 __all__ = ("ChatDecoder",)
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hub.errors import InvalidRequestError
-from hub.upstream.conversation import items_of, messages_of
-from hub.upstream.tool_forms import flat_choice, flat_tool, nested_choice, nested_tool
+from hub.upstream.forms.conversation import items_of, messages_of
+from hub.upstream.forms.tool_forms import flat_choice, flat_tool, nested_choice, nested_tool
 
 __all__ = ("to_chat", "to_responses")
 

@@ -18,15 +18,15 @@ from hub.events import LLMEvent, ReasoningDelta, RefusalDelta, TextDelta
 from hub.models.usage import parse_usage, reported_service_tier
 from hub.result import TokenUsage
 from hub.upstream import failures
-from hub.upstream.body import BodyDecoder
-from hub.upstream.emitter import Emitter
-from hub.upstream.finish import FinishReasons
-from hub.upstream.logprobs import parse_logprobs
-from hub.upstream.output_items import OutputItem, OutputItems, Said
-from hub.upstream.payload import check_entries, frame_value, no_answer, not_an_answer, whole_value
-from hub.upstream.response_calls import CALL_TYPES, ResponseCalls
-from hub.upstream.sse import Frame
-from hub.upstream.tool_calls import MalformedCallError, ToolCallPart
+from hub.upstream.wire.body import BodyDecoder
+from hub.upstream.wire.emitter import Emitter
+from hub.upstream.wire.finish import FinishReasons
+from hub.upstream.wire.logprobs import parse_logprobs
+from hub.upstream.wire.output_items import OutputItem, OutputItems, Said
+from hub.upstream.wire.payload import check_entries, frame_value, no_answer, not_an_answer, whole_value
+from hub.upstream.wire.response_calls import CALL_TYPES, ResponseCalls
+from hub.upstream.wire.sse import Frame
+from hub.upstream.wire.tool_calls import MalformedCallError, ToolCallPart
 
 __all__ = ("ResponsesDecoder",)
 

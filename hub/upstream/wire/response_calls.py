@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hub.upstream.output_items import OutputItem
-from hub.upstream.tool_calls import ToolCallAssembler, ToolCallPart
+from hub.upstream.wire.output_items import OutputItem
+from hub.upstream.wire.tool_calls import ToolCallAssembler, ToolCallPart
 
 __all__ = ("CALL_TYPES", "ResponseCalls")
 

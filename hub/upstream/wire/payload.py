@@ -10,9 +10,9 @@ from typing import Any
 
 from hub.errors import EndpointError
 from hub.upstream import failures
-from hub.upstream.body import BodyDecoder
-from hub.upstream.loose_json import decode_json
-from hub.upstream.sse import Frame
+from hub.upstream.wire.body import BodyDecoder
+from hub.upstream.wire.loose_json import decode_json
+from hub.upstream.wire.sse import Frame
 
 __all__ = ("check_entries", "frame_value", "no_answer", "not_an_answer", "whole_value")
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hub.errors import InvalidRequestError
-from hub.upstream.content_parts import chat_parts, input_parts, output_parts
+from hub.upstream.forms.content_parts import chat_parts, input_parts, output_parts
 
 __all__ = ("items_of", "messages_of")
 

@@ -20,7 +20,7 @@ from hub.errors import EndpointError, endpoint_error
 from hub.models.usage import parse_usage
 from hub.result import TokenUsage
 from hub.upstream import failures
-from hub.upstream.loose_json import decode_json
+from hub.upstream.wire.loose_json import decode_json
 
 __all__ = ("EmbeddingBody", "decode_embeddings")
 

@@ -11,9 +11,9 @@ from hub.embeddings import FLOAT_BYTES, Embeddings
 from hub.errors import EndpointError
 from hub.result import TokenUsage
 from hub.upstream import failures
-from hub.upstream.embedding_body import EmbeddingBody
-from hub.upstream.embedding_inputs import EmbeddingInputs, cut
-from hub.upstream.embedding_limits import RequestLimits, after_refusal, is_about_one_input, refused_for
+from hub.upstream.embedding.body import EmbeddingBody
+from hub.upstream.embedding.inputs import EmbeddingInputs, cut
+from hub.upstream.embedding.limits import RequestLimits, after_refusal, is_about_one_input, refused_for
 from hub.upstream.retry import RetryPolicy
 
 __all__ = ("Ask", "Batch", "OnRetry")

@@ -1,0 +1,1 @@
+"""Embeddings: large lists in several requests, put together again in order."""

@@ -1,0 +1,1 @@
+"""Requests from one API's form to the other's. Pure."""
