@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from hub.errors import HubBusyError as HubBusyError
     from hub.errors import HubError as HubError
     from hub.errors import InvalidRequestError as InvalidRequestError
+    from hub.errors import LimiterBusyError as LimiterBusyError
     from hub.errors import LimitError as LimitError
     from hub.errors import LimitTimeoutError as LimitTimeoutError
-    from hub.errors import LimiterBusyError as LimiterBusyError
     from hub.errors import MalformedEventError as MalformedEventError
     from hub.errors import MissingExtraError as MissingExtraError
     from hub.errors import MissingKeyError as MissingKeyError
@@ -87,8 +87,8 @@ if TYPE_CHECKING:
     from hub.limits.base import RateLimiter as RateLimiter
     from hub.limits.limiter import Limiter as Limiter
     from hub.limits.token_bucket import TokenBucket as TokenBucket
-    from hub.llm import AnswerStream as AnswerStream
     from hub.llm import LLM as LLM
+    from hub.llm import AnswerStream as AnswerStream
     from hub.llm import ObjectAnswerStream as ObjectAnswerStream
     from hub.llm_client import LLMClient as LLMClient
     from hub.models.catalog import GPT5 as GPT5

@@ -53,7 +53,7 @@ async def test_the_recorded_example_asks_the_endpoint_once(endpoint: ScriptedEnd
 
 
 HELPERS = {"Answer", "Framing", "Handler", "Piece", "Reaction", "Step", "FakeCall", "RecordedRequest", "Reply"}
-SMALL = {"chat_chunk", "response_event", "embeddings_answer", "EchoHandler"}
+SMALL = {"Ending", "chat_chunk", "response_event", "embeddings_answer", "EchoHandler"}
 
 
 def test_every_tool_is_named() -> None:
