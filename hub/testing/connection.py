@@ -55,8 +55,9 @@ class Connection(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever closed it."""
-        super().connection_lost(exc)
+        # First: a write that is waited for is given up, not failed with nobody left to hear of it.
         self._end()
+        super().connection_lost(exc)
         self._on_closed(self)
 
     def _end(self) -> None:

@@ -17,6 +17,7 @@ from hub.completion import fold
 from hub.errors import ERROR_CODES, EndpointError
 from hub.events import LLMEvent
 from hub.result import LLMResult
+from hub.upstream import failures
 from hub.upstream.embedding.body import decode_embeddings
 from hub.upstream.wire.chat import ChatDecoder
 from hub.upstream.wire.responses import ResponsesDecoder
@@ -142,7 +143,9 @@ def _check_same(one: LLMResult, other: LLMResult, what: str) -> None:
 
 def _bare(result: LLMResult) -> LLMResult:
     """Without the usage, which only an `Answer` estimates and prices, and what only it says of an error."""
-    error = None if result.error is None else msgspec.structs.replace(result.error, retryable=False)
+    error = result.error
+    if error is not None:
+        error = msgspec.structs.replace(error, retryable=False, message=failures.shortened(error.message))
     return msgspec.structs.replace(result, usage=None, error=error)
 
 
