@@ -178,7 +178,7 @@ class ChatDecoder:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     pass
                 else:
-                    if len(chunk.choices) == 1 and not chunk.error and chunk.object != "error":
+                    if not chunk.error and len(chunk.choices) == 1:
                         choice = chunk.choices[0]
                         delta = choice.delta
                         if not (delta.tool_calls or delta.function_call or delta.refusal or choice.logprobs):

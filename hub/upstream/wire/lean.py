@@ -32,7 +32,6 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice]
     usage: dict[str, Any] | None = None
     error: Any = None
-    object: Any = None
 
 
 decode_lean = msgspec.json.Decoder(_Chunk).decode
