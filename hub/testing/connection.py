@@ -55,9 +55,9 @@ class Connection(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever closed it."""
-        # First: a write that is waited for is given up, not failed with nobody left to hear of it.
         self._end()
-        super().connection_lost(exc)
+        # Not how it ended: asyncio would keep the error in a future that nobody looks at, and complain of that.
+        super().connection_lost(None)
         self._on_closed(self)
 
     def _end(self) -> None:
