@@ -23,12 +23,16 @@ NO_KEY = "EMPTY"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An endpoint's base URL, which may be shown, and what opens it, which may not."""
+    """An endpoint's base URL, which may be shown, and what opens it, which may not.
+
+    `is_openais`: it is OpenAI's own or that of `OPENAI_BASE_URL`, whose the SDK's other variables are.
+    """
 
     url: str
     api_key: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    is_openais: bool = False
 
 
 def find_address(
@@ -57,15 +61,16 @@ def find_address(
     host = parts.hostname or ""
     headers = _basic_auth(parts)
     secrets = (unquote(parts.password),) if parts.password else ()
+    is_openais = f".{host}".endswith(".openai.com") or _same(url, settings.openai.base_url or DEFAULT_BASE_URL)
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     if api_key is not None:
         if not api_key.strip():
             raise ConfigurationError("api_key is empty; pass 'EMPTY' for a server that asks for none.")
-        return Address(bare, _checked(api_key), headers, secrets)
+        return Address(bare, _checked(api_key), headers, secrets, is_openais)
     if found is not None:
-        return Address(bare, _checked(found.get_secret_value()), headers, secrets)
+        return Address(bare, _checked(found.get_secret_value()), headers, secrets, is_openais)
     if headers or _is_this_machine(host):
-        return Address(bare, NO_KEY, headers, secrets)
+        return Address(bare, NO_KEY, headers, secrets, is_openais)
     raise MissingKeyError(f"{parts.scheme}://{host}", variable)
 
 

@@ -139,13 +139,19 @@ class Connections:
             await self._http_client.aclose()
 
     def _sdk(self, address: Address, default_headers: Mapping[str, str] | None) -> AsyncOpenAI:
-        return AsyncOpenAI(
+        headers = {**address.headers, **(default_headers or {})}
+        sdk = AsyncOpenAI(
             base_url=address.url,
             api_key=address.api_key,
             max_retries=0,
             http_client=self._http_client,
-            default_headers={**address.headers, **(default_headers or {})},
+            default_headers=headers,
         )
+        if not address.is_openais:
+            # What the SDK reads from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS is not this endpoint's.
+            sdk.organization = sdk.project = None
+            sdk._custom_headers = headers
+        return sdk
 
 
 def _endpoint(sdk: AsyncOpenAI, address: Address, default_headers: Mapping[str, str] | None) -> Endpoint:

@@ -106,9 +106,6 @@ class Endpoint:
         self._sdk = sdk
         self.url = safe_url(str(sdk.base_url)).rstrip("/")
         self._secrets = tuple(secret for secret in (sdk.api_key, *secrets) if len(secret) >= MIN_SECRET_CHARS)
-        if not self.is_openai:
-            # The SDK reads them from the environment and sends them to whomever; they are OpenAI's alone.
-            sdk.organization = sdk.project = None
         self._may_hold_stale_connections = False
         self._usage_option = True
         # Padding against traffic analysis doubles the bytes of a token; only OpenAI's own endpoint adds it.

@@ -88,13 +88,26 @@ async def test_a_dictionary_shows_no_key_of_the_call() -> None:
     assert response["params"]["extra_body"] == {"top_k": 5}
 
 
-async def test_openais_organization_stays_with_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_openais", [False, True])
+async def test_what_the_sdk_reads_of_openai_stays_with_openai(
+    is_openais: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-mine")
-    async with ScriptedEndpoint() as endpoint, client_of(endpoint) as client:
-        await outcome(client.stream(messages=HELLO))
-        assert "-mine" not in repr(endpoint.requests[0].headers)
-    assert OpenAIClient("m", api_key="k").client.organization == "org-mine"
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Custom: secret-of-mine\nAuthorization: Bearer also-of-mine")
+    async with ScriptedEndpoint() as endpoint:
+        if is_openais:
+            monkeypatch.setenv("OPENAI_BASE_URL", endpoint.base_url)
+        async with client_of(endpoint, api_key="k-1", default_headers={"X-Own": "own"}) as client:
+            await outcome(client.stream(messages=HELLO))
+            await client.embedding("a")
+    for request in endpoint.requests:
+        sent = repr(request.headers)
+        assert request.headers["x-own"] == "own"
+        assert ("org-mine" in sent, "secret-of-mine" in sent) == (is_openais, is_openais)
+        if not is_openais:
+            assert request.headers["authorization"] == "Bearer k-1"
+            assert "of-mine" not in sent
 
 
 async def test_what_can_be_read_once_reaches_every_fallback() -> None:
