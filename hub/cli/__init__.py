@@ -1,4 +1,4 @@
-"""The command line: `hub serve | chat | batch | tail | doctor`."""
+"""The command line: `hub serve | chat | batch | cache | tail | doctor`."""
 
 from __future__ import annotations
 

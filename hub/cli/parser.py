@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llm-stream-hub {version('llm-stream-hub')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_serve, _add_chat, _add_batch, _add_tail, _add_doctor):
+    for add in (_add_serve, _add_chat, _add_batch, _add_cache, _add_tail, _add_doctor):
         add(commands)
     return parser
 
@@ -100,6 +100,79 @@ def _add_batch(commands: Any) -> None:
     _add_endpoint_options(parser)
     _add_verbose(parser)
     parser.set_defaults(module="hub.cli.batch")
+
+
+def _add_cache(commands: Any) -> None:
+    parser = commands.add_parser(
+        "cache",
+        help="say what a cache of answers holds, empty it, write it to a file",
+        description="Say what a cache of answers holds, empty it, write it to a file: the cache that a client with "
+        "the same settings has. Addresses, passwords and keys of servers come from the environment alone.",
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_cache_stats(actions)
+    _add_cache_clear(actions)
+    _add_cache_export(actions)
+
+
+def _add_cache_stats(actions: Any) -> None:
+    parser = actions.add_parser(
+        "stats",
+        help="how many entries there are, and what they take",
+        description="Say where the cache is, how many entries it has, and what they take.",
+    )
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="only the entries of this tenant, which are all read (default: all)"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    _add_cache_options(parser, action="stats")
+
+
+def _add_cache_clear(actions: Any) -> None:
+    parser = actions.add_parser(
+        "clear",
+        help="remove entries",
+        description="Remove the entries of a tenant, older ones included; asks before it does.",
+    )
+    _add_namespace_options(parser)
+    parser.add_argument("--yes", action="store_true", help="don't ask")
+    _add_cache_options(parser, action="clear")
+
+
+def _add_cache_export(actions: Any) -> None:
+    parser = actions.add_parser(
+        "export",
+        help="write entries as JSON Lines",
+        description="Write the entries of a tenant, older ones included, as one JSON object a line. A file gets its "
+        "name when all of it is written.",
+    )
+    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="where to; - is standard output (default)")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    _add_namespace_options(parser)
+    _add_cache_options(parser, action="export")
+
+
+def _add_namespace_options(parser: argparse.ArgumentParser) -> None:
+    """Whose entries."""
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--namespace", metavar="NAME", help="the entries of this tenant (CACHE_NAMESPACE; default those without one)"
+    )
+    whose.add_argument("--all", action="store_true", help="the entries of every tenant")
+
+
+def _add_cache_options(parser: argparse.ArgumentParser, *, action: str) -> None:
+    """Which cache."""
+    parser.add_argument(
+        "--backend", choices=("memory", "fs", "pg_redis", "qdrant"), help="what keeps the answers (CACHE_BACKEND)"
+    )
+    parser.add_argument("--dir", metavar="DIR", help="the directory of fs (CACHE_DIR; default .llm_cache)")
+    parser.add_argument(
+        "--collection",
+        metavar="NAME",
+        help="the schema of pg_redis, the collection of qdrant (CACHE_COLLECTION; default llm_cache)",
+    )
+    parser.set_defaults(module="hub.cli.cache", action=action)
 
 
 def _add_tail(commands: Any) -> None:
