@@ -36,7 +36,7 @@ class PostgresRedisCache:
         cache_collection: Name of the PostgreSQL schema, and part of the names of the keys in Redis.
         compression: How new entries are written; `zlib` takes some 10 µs a KB. Others stay readable.
         pg_timeout: Seconds for one operation of PostgreSQL in all; `warm` may take ten times as long.
-        redis_timeout: Seconds for one operation of Redis in all.
+        redis_timeout: Seconds for one operation of Redis in all, after a wait of twice that at most where many ask.
         cool_down_delay: Seconds an unreachable server is left alone.
         on_fault: Is told of faults that no caller sees, of one kind at most once a minute; None logs them.
 
@@ -95,7 +95,7 @@ class PostgresRedisCache:
         if stored is None:
             return None
         entry = _entry(stored.body, key)
-        await self._mirror.put(key, stored)
+        await self._mirror.copy(key, stored)
         return entry
 
     async def put(self, entry: CacheEntry, *, keep_older: bool = False) -> None:

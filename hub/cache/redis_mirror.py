@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from hub.cache.postgres import Stored
 from hub.cache.servers import Availability, FaultHandler, LeftAloneError, check_url, shown_address
-from hub.errors import CacheError, ClosedError, ConfigurationError, MissingExtraError
+from hub.errors import CacheError, ClosedError, MissingExtraError
 
 try:
     import redis.exceptions
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
+    from redis.asyncio import Redis
+
+    from hub.redis_io import connect, keeping_cancellation  # after the driver, whose extra is another one's there
 except ImportError as exc:
     raise MissingExtraError("The cache in PostgreSQL and Redis", "postgres") from exc
 
@@ -24,6 +24,9 @@ _T = TypeVar("_T")
 
 _MAX_CONNECTIONS = 20
 _REVISION_BYTES = 20
+
+# Time-outs for which an operation may wait for its turn.
+_MAX_WAIT = 2
 
 # Of two writers that come from the record at different speeds, the later revision stays. Compared as numbers: as
 # strings, Lua would ask the server's locale.
@@ -36,6 +39,11 @@ return 1
 
 _UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 
+# What the driver raises over an answer that isn't Redis's. It takes some of them apart unchecked.
+_UNREADABLE = (ValueError, TypeError, AttributeError)
+
+_FAULTS = (redis.exceptions.RedisError, OSError, *_UNREADABLE)
+
 
 class RedisMirror:
     """Copies of the record's entries, each for `ttl` seconds.
@@ -47,7 +55,8 @@ class RedisMirror:
         url: Address, `redis://user:password@host:port/0`; `rediss://` for TLS, `unix://` for a socket.
         prefix: What the names of the keys begin with.
         ttl: Seconds a copy stays.
-        timeout: Seconds for one operation in all.
+        timeout: Seconds for one operation in all. It waits for its turn no longer than twice that, where many ask at
+            once; then it goes without Redis, and a server that is slow for them all is not taken for one that is away.
         cool_down_delay: Seconds an unreachable server is left alone.
         on_fault: Is told of faults; None logs them.
 
@@ -70,17 +79,21 @@ class RedisMirror:
         self._prefix = prefix
         self._ttl_ms = max(1, round(ttl * 1000))
         self._timeout = timeout
+        # Once more and at once: a connection that a restart cut may be found out only in use.
+        self._redis: Redis = connect(url, timeout=timeout, retries=1, max_connections=_MAX_CONNECTIONS)
         self._availability = Availability(
-            self.server, cool_down_delay=cool_down_delay, max_at_once=_MAX_CONNECTIONS, on_fault=on_fault
+            self.server,
+            cool_down_delay=cool_down_delay,
+            max_at_once=self._redis.connection_pool.max_connections,  # the address may say another number
+            on_fault=on_fault,
         )
-        self._redis = _client(url, timeout)
         self._put_script = self._redis.register_script(_PUT_SCRIPT)
         self._closed = False
 
     async def get(self, key: str) -> bytes | None:
         """The copy of an entry, None where there is none; a value that isn't ours is removed."""
-        value: bytes | None = await self._attempt(lambda: self._redis.get(self._name(key)))
-        if value is None:
+        value = await self._attempt(lambda: self._redis.get(self._name(key)))
+        if not isinstance(value, bytes):
             return None
         revision, body = value[:_REVISION_BYTES], value[_REVISION_BYTES:]
         if body and revision.isdigit():
@@ -92,6 +105,11 @@ class RedisMirror:
         """Copy an entry, unless a later revision of it is there."""
         value = b"%020d%b" % (stored.revision, stored.body)
         await self._attempt(lambda: self._put_script(keys=[self._name(key)], args=[value, self._ttl_ms]))
+
+    async def copy(self, key: str, stored: Stored) -> None:
+        """The same for one who has only read it, and must not wait in a crowd: then without."""
+        if not self._availability.is_crowded:
+            await self.put(key, stored)
 
     async def discard(self, key: str) -> None:
         """Remove a copy that is damaged; a later read copies it anew."""
@@ -135,10 +153,16 @@ class RedisMirror:
     async def _run(self, work: Callable[[], Awaitable[_T]]) -> _T:
         if self._closed:
             raise ClosedError("The cache is closed.")
+        loop, is_its_turn = asyncio.get_running_loop(), False
         try:
-            async with self._availability.turn(), asyncio.timeout(self._timeout):
-                result = await work()
-        except (redis.exceptions.RedisError, OSError) as exc:
+            with keeping_cancellation():
+                async with asyncio.timeout(_MAX_WAIT * self._timeout) as limit, self._availability.turn():
+                    is_its_turn = True
+                    limit.reschedule(loop.time() + self._timeout)
+                    result = await work()
+        except _FAULTS as exc:
+            if not is_its_turn:
+                raise CacheError(f"{self.server} is too slow for all who ask at once.") from exc
             raise self._failed(exc) from exc
         self._availability.succeeded()
         return result
@@ -150,26 +174,10 @@ class RedisMirror:
             error = CacheError(f"{self.server} refused the user name or the password of REDIS_URL.")
         elif isinstance(exc, redis.exceptions.ResponseError):
             error = CacheError(f"{self.server} answered with an error: {exc}")
+        elif isinstance(exc, _UNREADABLE):
+            error = CacheError(f"{self.server} gave an answer that is not Redis's ({type(exc).__name__}).")
         else:
             error = CacheError(f"{self.server} can't be reached ({type(exc).__name__}).")
         if isinstance(exc, _UNREACHABLE):
             self._availability.failed(error)
         return error
-
-
-def _client(url: str, timeout: float) -> Redis:
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            # Once and at once: a connection that a restart cut is found out only in use.
-            retry=Retry(NoBackoff(), 1),
-        )
-        pool.make_connection()  # type: ignore[no-untyped-call]  # no I/O; an option that the driver doesn't know shows here
-    except (ValueError, TypeError):
-        # The driver's words may quote the address, password and all.
-        raise ConfigurationError("The cache can't use REDIS_URL: the driver doesn't understand it.") from None
-    return Redis.from_pool(pool)

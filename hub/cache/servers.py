@@ -113,6 +113,11 @@ class Availability:
         self._reason = ""
         self._reported: dict[str, float] = {}
 
+    @property
+    def is_crowded(self) -> bool:
+        """Who asks now has to wait for its turn."""
+        return self._places.locked()
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """The server may be asked within the block.

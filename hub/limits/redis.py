@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import uuid4
 
 from hub.errors import InvalidRequestError
@@ -12,7 +13,7 @@ from hub.limits.outage import Outage
 from hub.limits.script import BudgetScript
 from hub.limits.shared import SharedBudgets
 from hub.models.profile import RateLimits
-from hub.redis_io import RedisClient, connect
+from hub.redis_io import UNREACHABLE, RedisClient, connect
 
 __all__ = ("RedisLimiter",)
 
@@ -82,4 +83,5 @@ class RedisLimiter(BudgetLimiter):
     async def aclose(self) -> None:
         """Close the connections, where the limiter was given a URL. A second call does nothing."""
         if self._owned is not None:
-            await self._owned.aclose()
+            with suppress(*UNREACHABLE):  # a connection that was lost can't be closed in order
+                await self._owned.aclose()

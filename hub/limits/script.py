@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError, NoScriptError  # noqa: A004 - redi
 from hub.errors import BackendError
 from hub.limits.base import Claim, Correction
 from hub.models.profile import RateLimits
-from hub.redis_io import RedisClient
+from hub.redis_io import RedisClient, keeping_cancellation
 
 __all__ = ("BudgetScript", "Reply")
 
@@ -127,13 +127,9 @@ class BudgetScript:
         keys = (*self._keys, f"{self._prefix}grant:{claim}") if claim else self._keys
         now = "" if self._now is None else repr(self._now())
         head = (operation, now, *self._budgets, self._interval, self._process, known, proposed)
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task is not None else 0
-        async with asyncio.timeout(self._timeout):
-            reply = await self._call_again(keys, (*head, *arguments))
-        # redis-py 8.1 loses a cancellation that comes while it looks whether a pooled connection still stands.
-        if task is not None and task.cancelling() > cancelling:
-            raise asyncio.CancelledError
+        with keeping_cancellation():
+            async with asyncio.timeout(self._timeout):
+                reply = await self._call_again(keys, (*head, *arguments))
         try:
             return Reply(*reply)
         except TypeError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hub.redis_io.cancellation import keeping_cancellation
 from hub.redis_io.connection import UNREACHABLE, RedisClient, connect
 
-__all__ = ("UNREACHABLE", "RedisClient", "connect")
+__all__ = ("UNREACHABLE", "RedisClient", "connect", "keeping_cancellation")
