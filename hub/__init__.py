@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from hub.errors import RequestTooLargeError as RequestTooLargeError
     from hub.errors import SequenceGapError as SequenceGapError
     from hub.errors import SinkError as SinkError
+    from hub.errors import StaleWriterError as StaleWriterError
     from hub.errors import StoreError as StoreError
     from hub.errors import StreamExistsError as StreamExistsError
     from hub.errors import StreamNotFoundError as StreamNotFoundError
@@ -185,6 +186,7 @@ _MODULES = {
         "RequestTooLargeError",
         "SequenceGapError",
         "SinkError",
+        "StaleWriterError",
         "StoreError",
         "StreamExistsError",
         "StreamNotFoundError",

@@ -194,6 +194,14 @@ class Completion:
             attempt=self._meta.attempt if self._meta else 1,
         )
 
+    def abandoned(self) -> list[LLMEvent]:
+        """The `usage` of the running attempt, estimated, that is due before another one follows; nothing if it came."""
+        if not self._usage_due or self._status in ("completed", "cancelled", "failed"):
+            return []
+        attempt = self._meta.attempt if self._meta else 1
+        seq = self.last_seq + 1
+        return [Usage.of(self._estimate(), stream_id=self._stream_id, seq=seq, step=self._step_at, attempt=attempt)]
+
     def _estimate(self) -> TokenUsage:
         """What the running attempt has used, as far as its output tells; the prompt is not known here."""
         if self._meta is None:

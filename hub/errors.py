@@ -28,6 +28,7 @@
     │       ├── MalformedEventError   bytes that are no event of ours
     │       ├── SequenceGapError      events are missing between two that arrived
     │       ├── StoreError
+    │       │   └── StaleWriterError  another writer has taken the stream over
     │       ├── SinkError
     │       ├── CheckpointError       the file of a batch
     │       └── CacheError
@@ -75,6 +76,7 @@ __all__ = (
     "RequestTooLargeError",
     "SequenceGapError",
     "SinkError",
+    "StaleWriterError",
     "StoreError",
     "StreamExistsError",
     "StreamNotFoundError",
@@ -339,6 +341,20 @@ class SequenceGapError(BackendError):
 
 class StoreError(BackendError):
     """The store of the streams' logs failed."""
+
+
+class StaleWriterError(StoreError):
+    """Another writer has taken the stream over: nothing of this one's goes into its log any more.
+
+    Attributes:
+        stream_id: The stream.
+        epoch: Whose writer was refused.
+    """
+
+    def __init__(self, stream_id: str, epoch: int) -> None:
+        super().__init__(f"Epoch {epoch} is not the writer's of stream {stream_id!r}.")
+        self.stream_id = stream_id
+        self.epoch = epoch
 
 
 class SinkError(BackendError):

@@ -4,58 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from hub.completion import Completion
-from hub.errors import ClosedError, HubBusyError, InvalidRequestError, StoreError, StreamExistsError
-from hub.events import EndStatus, LLMEvent, new_stream_id
+from hub.errors import ClosedError, ConfigurationError, HubBusyError, InvalidRequestError, StoreError, StreamExistsError
+from hub.events import LLMEvent, new_stream_id
+from hub.recording import Generation, Generator, end, record
 from hub.result import Failure, LLMResult
 from hub.streams.base import StreamInfo, StreamStore
 from hub.streams.log import StreamLog
 from hub.streams.memory import MemoryStreamStore
 
-__all__ = ("Generation", "Generator", "Hub")
+__all__ = ("Generation", "Generator", "Hub", "Workforce")
 
 log = logging.getLogger(__name__)
 
-MAX_STREAM_BYTES = 64_000_000
-"""What one stream's frames may weigh: far above any answer, well below what would hurt the others."""
+_UNSTORED = Failure(code="store_unavailable", message="The answer could not be kept.", retryable=True)
 
-END_TIMEOUT = 1.0
-"""Seconds that the store has for the end of a stream that is broken off."""
-
-_INTERRUPTED = Failure(code="interrupted", message="The hub stopped while the answer was under way.", retryable=True)
-_TOO_LONG = Failure(code="budget_exceeded", message="The answer grew beyond what a stream may hold.")
-_BROKEN = Failure(code="interrupted", message="The answer was broken off by an internal error.", retryable=True)
-_UNSTORED = Failure(code="store_unavailable", message="The answer could not be kept any longer.", retryable=True)
+CLAIM_TIMEOUT = 0.5
+"""Seconds that a worker has for ending a stream that is cancelled; one in which nothing was said is ended here then."""
 
 
-class Generation(Protocol):
-    """An answer under way: what `OpenAIClient.stream` returns."""
+class Workforce(Protocol):
+    """Who carries out generations in the place of the hub: workers, in this process or in others."""
 
-    stream_id: str
+    async def submit(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
+        """Have a stream generated, whose log is there already.
 
-    def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
-        """The events from `meta` to `done`, in lists of what came together."""
+        Raises:
+            HubBusyError: Too many wait already.
+            StoreError: What the workers are reached by has failed.
+        """
         ...
 
-    def stop(self) -> None:
-        """End it as `cancelled`."""
+    @property
+    def running(self) -> int:
+        """How many generations run in this process."""
         ...
 
-    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
-        """The events still due after the last batch, where `batches` can't go on."""
-        ...
-
-
-class Generator(Protocol):
-    """What the hub asks for answers: an `OpenAIClient`, or anything with its `stream`."""
-
-    def stream(self, *, stream_id: str, messages: Any, **params: Any) -> Generation:
-        """Begin an answer; raises `RequestError` where the arguments are wrong."""
+    async def drain(self, timeout: float) -> None:
+        """Begin no more in this process, give those that run `timeout` seconds, and hand over the rest."""
         ...
 
 
@@ -66,13 +56,27 @@ class Hub:
     `drain` first gives it time. It may be closed by another task than entered it.
 
     Args:
-        generator: Gives the answers.
+        generator: Gives the answers; None where others do.
         store: Keeps the logs; in memory by default. The hub closes it.
         max_streams: Generations that may run at once; beyond it `start` raises `HubBusyError`.
+        workforce: Carries out the generations in the place of this hub, which then runs none itself.
+
+    Raises:
+        ConfigurationError: There is neither a generator nor a workforce.
     """
 
-    def __init__(self, generator: Generator, store: StreamStore | None = None, *, max_streams: int = 1_000) -> None:
+    def __init__(
+        self,
+        generator: Generator | None,
+        store: StreamStore | None = None,
+        *,
+        max_streams: int = 1_000,
+        workforce: Workforce | None = None,
+    ) -> None:
+        if generator is None and workforce is None:
+            raise ConfigurationError("A Hub needs a generator, or a workforce that has some.")
         self._generator = generator
+        self._workforce = workforce
         self._store: StreamStore = store if store is not None else MemoryStreamStore()
         self._max_streams = max_streams
         self._running: dict[str, _Running] = {}
@@ -83,6 +87,11 @@ class Hub:
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
             raise ClosedError("A Hub is entered once.")
+        try:
+            await self._store.start()
+        except BaseException:
+            await self._store.aclose()
+            raise
         # A group cancels the task that entered it when a child raises. None does: each keeps its failure in its log.
         self._tasks = await asyncio.TaskGroup().__aenter__()
         return self
@@ -106,20 +115,23 @@ class Hub:
 
     @property
     def running(self) -> int:
-        """How many generations run."""
-        return len(self._running)
+        """How many generations run in this process."""
+        return len(self._running) if self._workforce is None else self._workforce.running
 
     @property
     def is_draining(self) -> bool:
         """Whether the hub takes no further streams."""
         return self._draining
 
-    async def start(self, *, messages: Any, stream_id: str | None = None, **params: Any) -> StreamInfo:
+    async def start(
+        self, *, messages: Any, stream_id: str | None = None, fingerprint: str | None = None, **params: Any
+    ) -> StreamInfo:
         """Begin a generation, which runs on by itself. Cancelled before it returns, the stream ends as `cancelled`.
 
         Args:
             messages: The conversation.
             stream_id: The stream's id; a fresh one by default.
+            fingerprint: A digest of the request, which the stream's log has too.
             params: Whatever the generator's `stream` takes.
 
         Raises:
@@ -131,7 +143,7 @@ class Hub:
         tasks = self._require_open()
         if self._draining:
             raise _about_to_stop()
-        if len(self._running) >= self._max_streams:
+        if self._workforce is None and len(self._running) >= self._max_streams:
             raise HubBusyError(
                 f"The hub is full: {self._max_streams} of {self._max_streams} streams are running.", retry_after=2.0
             )
@@ -139,15 +151,19 @@ class Hub:
         for name, text in (("stream_id", stream_id), ("model", params.get("model"))):
             if isinstance(text, str) and not _is_unicode(text):
                 raise InvalidRequestError(f"{name} has half a character (a lone surrogate) in it.")
+        asked = _Asked(stream_id, params["model"] if isinstance(params.get("model"), str) else None, fingerprint)
+        if self._workforce is not None:
+            arguments = {"messages": messages, **params}
+            # A task of the hub's own: a caller that leaves meanwhile must not leave a log that nobody writes.
+            handed_over: asyncio.Future[StreamInfo] = asyncio.get_running_loop().create_future()
+            tasks.create_task(self._hand_over(self._workforce, asked, arguments, handed_over))
+            return await handed_over
         if stream_id in self._running:
             raise StreamExistsError(stream_id)
+        assert self._generator is not None
         generation = self._generator.stream(stream_id=stream_id, messages=messages, **params)
-        model = params.get("model")
         began: asyncio.Future[StreamInfo] = asyncio.get_running_loop().create_future()
-        task = tasks.create_task(
-            self._run(generation, stream_id, model if isinstance(model, str) else None, began),
-            name=f"generation {stream_id}",
-        )
+        task = tasks.create_task(self._run(generation, asked, began), name=f"generation {stream_id}")
         self._running[stream_id] = _Running(generation, task)
         task.add_done_callback(lambda _: self._forget(stream_id, generation, began))
         try:
@@ -156,14 +172,18 @@ class Hub:
             generation.stop()
             raise
 
-    async def log(self, stream_id: str) -> StreamLog:
+    async def log(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
         """A stream's log.
+
+        Args:
+            stream_id: The stream.
+            at_least: A position that a reader has seen: the log holds it too, unless there is no such position.
 
         Raises:
             StreamNotFoundError: There is no such stream.
         """
         self._require_open()
-        return await self._store.open(stream_id)
+        return await self._store.open(stream_id, at_least=at_least)
 
     async def get(self, stream_id: str) -> LLMResult:
         """A stream's result so far.
@@ -187,7 +207,7 @@ class Hub:
             StreamNotFoundError: There is no such stream.
             PositionError: `after` lies beyond the last event.
         """
-        stream = await self.log(stream_id)
+        stream = await self.log(stream_id, at_least=after)
         async with aclosing(stream.read(after=after, snapshot=snapshot)) as events:
             async for event in events:
                 yield event
@@ -200,19 +220,25 @@ class Hub:
         Raises:
             StreamNotFoundError: There is no such stream.
         """
-        stream = await self.log(stream_id)
+        tasks = self._require_open()
         if (running := self._running.get(stream_id)) is not None:
             running.generation.stop()
+        stream = await self.log(stream_id)
+        await self._store.cancel(stream_id)
+        if self._workforce is not None and stream.last_seq < 0:
+            tasks.create_task(self._end_unclaimed(stream), name=f"cancel {stream_id}")
         return _info(stream)
 
-    async def list(self) -> Sequence[StreamInfo]:
-        """Every stream that is kept, newest first."""
+    async def list(self, *, limit: int = 1_000) -> Sequence[StreamInfo]:
+        """The streams that are kept, newest first, and at most so many."""
         self._require_open()
-        return await self._store.list()
+        return await self._store.list(limit=limit)
 
     async def drain(self, timeout: float) -> None:
         """Take no new streams, give the running ones `timeout` seconds, then break them off."""
         self._draining = True
+        if self._workforce is not None:
+            await self._workforce.drain(timeout)
         tasks = [running.task for running in self._running.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout)
@@ -240,94 +266,78 @@ class Hub:
         if not began.done():
             began.set_exception(exc or _about_to_stop())
 
-    async def _run(
-        self, generation: Generation, stream_id: str, model: str | None, began: asyncio.Future[StreamInfo]
+    async def _hand_over(
+        self,
+        workforce: Workforce,
+        asked: _Asked,
+        arguments: Mapping[str, Any],
+        handed_over: asyncio.Future[StreamInfo],
     ) -> None:
-        """One generation from its empty log to its `done`; `began` learns that the log is there, or why not."""
+        """Make the log, and have the workforce write it; `handed_over` learns that it will, or why not."""
         try:
-            epoch, stream = await self._create(stream_id, model)
+            epoch, stream = await self._create(asked)
+            try:
+                await workforce.submit(asked.stream_id, arguments)
+            except BaseException:
+                await end(stream, self._store, epoch, failure=_UNSTORED)
+                raise
+        except Exception as exc:
+            if not handed_over.done():
+                handed_over.set_exception(exc)
+        else:
+            if not handed_over.done():
+                handed_over.set_result(_info(stream))
+
+    async def _end_unclaimed(self, stream: StreamLog) -> None:
+        """End a cancelled stream that waits for a worker, or whose worker doesn't."""
+        try:
+            async with asyncio.timeout(CLAIM_TIMEOUT):
+                await stream.wait(0)
+        except TimeoutError:
+            try:
+                epoch = await self._store.take_over(stream.stream_id)
+                await end(stream, self._store, epoch, status="cancelled")
+            except StoreError:
+                log.exception("stream %s can't be cancelled", stream.stream_id)
+
+    async def _run(self, generation: Generation, asked: _Asked, began: asyncio.Future[StreamInfo]) -> None:
+        """One generation from its empty log to its `done`; `began` learns that the log is there, or why not."""
+        stream_id = asked.stream_id
+        try:
+            epoch, stream = await self._create(asked)
         except Exception as exc:
             self._forget(stream_id, generation, began, exc)
             return
         if not began.done():
             began.set_result(_info(stream))
         try:
-            await self._generate(generation, stream, epoch)
+            await record(generation, stream, self._store, epoch)
         except Exception:
             # One job's border: what escaped would end every other generation with the task group.
             log.exception("stream %s could not be ended in order", stream_id)
 
-    async def _create(self, stream_id: str, model: str | None) -> tuple[int, StreamLog]:
-        epoch = await self._store.create(stream_id, model=model)
+    async def _create(self, asked: _Asked) -> tuple[int, StreamLog]:
+        stream_id, model = asked.stream_id, asked.model
+        epoch = await self._store.create(stream_id, model=model, fingerprint=asked.fingerprint)
         try:
             return epoch, await self._store.open(stream_id)
         except BaseException:
             # No one will ever write that log: left as it is, it would seem to run.
-            await self._store_end(stream_id, Completion(stream_id, model=model).ending("failed", _UNSTORED), epoch)
+            await end(StreamLog(stream_id, created_at=0.0, model=model), self._store, epoch, failure=_UNSTORED)
             raise
 
-    async def _generate(self, generation: Generation, stream: StreamLog, epoch: int) -> None:
-        stream_id = stream.stream_id
-        unsaved: list[LLMEvent] = []
-        failure = _BROKEN
-        try:
-            async with aclosing(generation.batches()) as batches:
-                async for batch in batches:
-                    unsaved = batch
-                    await self._store.append(stream_id, batch, epoch=epoch)
-                    unsaved = []
-                    if stream.size_bytes > MAX_STREAM_BYTES:
-                        failure = _TOO_LONG
-                        break
-        except asyncio.CancelledError:
-            failure = _INTERRUPTED
-            raise
-        except StoreError:
-            failure = _UNSTORED
-            log.exception("the log of stream %s can't be written", stream_id)
-        except Exception:
-            log.exception("the generation of stream %s failed", stream_id)
-        finally:
-            if not stream.is_closed:
-                await self._end(generation, stream, epoch, unsaved, failure)
 
-    async def _end(
-        self, generation: Generation, stream: StreamLog, epoch: int, unsaved: Sequence[LLMEvent], failure: Failure
-    ) -> None:
-        """See to it that the log ends: as the generation says, else by what the log holds, else here alone."""
-        stream_id = stream.stream_id
-        try:
-            last_seq = unsaved[-1].seq if unsaved else stream.last_seq
-            await self._store_end(stream_id, [*unsaved, *_ending(generation, failure, last_seq)], epoch)
-            if not stream.is_closed:
-                await self._store_end(stream_id, stream.ending("failed", failure), epoch)
-        finally:
-            if not stream.is_closed:
-                # The store has no end for it; whoever reads here must not wait for one for ever.
-                stream.append(stream.ending("failed", failure))
-
-    async def _store_end(self, stream_id: str, events: Sequence[LLMEvent], epoch: int) -> None:
-        try:
-            async with asyncio.timeout(END_TIMEOUT):
-                await self._store.append(stream_id, events, epoch=epoch)
-        except Exception:
-            log.exception("the end of stream %s can't be stored", stream_id)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    stream_id: str
+    model: str | None
+    fingerprint: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     generation: Generation
     task: asyncio.Task[None]
-
-
-def _ending(generation: Generation, failure: Failure, last_seq: int) -> list[LLMEvent]:
-    """What a generation says is still due; nothing where that doesn't adjoin what it gave before."""
-    try:
-        events = generation.ending("failed", failure)
-    except Exception:
-        log.exception("the generation of stream %s knows no end", generation.stream_id)
-        return []
-    return events if events and events[0].seq - events[0].span == last_seq else []
 
 
 def _is_unicode(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,13 +30,36 @@ class StreamStore(Protocol):
     All raise `StoreError` where the store itself fails, `StreamNotFoundError` for a stream that isn't there, and
     `ClosedError` after `aclose`. A running stream is never removed. Whoever holds the log of a removed stream reads
     on: what it has stays.
+
+    A stream has one writer, which its epoch names. In a store of several processes every process may read every
+    stream, and stop it; the log that `open` gives is then this process's copy, which follows.
     """
 
-    async def create(self, stream_id: str, *, model: str | None = None) -> int:
+    async def start(self) -> None:
+        """Do now what the first call would have to do: connect, make what is missing, end what a crash left open.
+
+        Raises:
+            StoreError: The store can't be used.
+        """
+        ...
+
+    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
         """Make an empty log and return the epoch its writer has to name.
+
+        Args:
+            stream_id: The stream.
+            model: The model asked for, until `meta` names the one that answers.
+            fingerprint: A digest of the request, which the log has too: tells a repeated request from another one.
 
         Raises:
             StreamExistsError: The id is taken.
+        """
+        ...
+
+    async def take_over(self, stream_id: str) -> int:
+        """Make the caller the stream's writer, and return the epoch it has to name from now on.
+
+        Whoever wrote before gets a `StaleWriterError` at its next `append`.
         """
         ...
 
@@ -48,16 +71,32 @@ class StreamStore(Protocol):
         Raises:
             SequenceGapError: The first event isn't the next one, or events are missing among them.
             MalformedEventError: One of the events has no JSON.
-            StoreError: Another writer has taken over: `epoch` is not the stream's.
+            StaleWriterError: Another writer has taken over: `epoch` is not the stream's.
         """
         ...
 
-    async def open(self, stream_id: str) -> StreamLog:
-        """The stream's log, which goes on growing while the stream runs."""
+    async def open(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
+        """The stream's log, which goes on growing while the stream runs.
+
+        Args:
+            stream_id: The stream.
+            at_least: A position that a reader has seen: the log holds it too, unless there is no such position.
+        """
         ...
 
-    async def list(self) -> Sequence[StreamInfo]:
-        """Every stream that is kept, newest first."""
+    async def list(self, *, limit: int = 1_000) -> Sequence[StreamInfo]:
+        """The streams that are kept, newest first, and at most so many."""
+        ...
+
+    async def cancel(self, stream_id: str) -> None:
+        """Tell whoever writes the stream, in whichever process, to stop; at an ended one nothing happens."""
+        ...
+
+    async def watch_cancel(self, stream_id: str, stop: Callable[[], None]) -> Callable[[], None]:
+        """Have `stop` called when the stream is to stop, at once where it was told so before; returns what ends that.
+
+        It may be called more than once, and is called in the event loop.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -37,6 +37,7 @@ class StreamLog:
         stream_id: The stream.
         created_at: When it was made, in Unix seconds.
         model: The model asked for, until `meta` names the one that answers.
+        fingerprint: A digest of the request; None where none was given.
 
     Attributes:
         events: Every event.
@@ -45,8 +46,11 @@ class StreamLog:
         is_closed: `done` is in the log.
     """
 
-    def __init__(self, stream_id: str, *, created_at: float, model: str | None = None) -> None:
+    def __init__(
+        self, stream_id: str, *, created_at: float, model: str | None = None, fingerprint: str | None = None
+    ) -> None:
         self.stream_id = stream_id
+        self.fingerprint = fingerprint
         self.created_at = created_at
         self.closed_at: float | None = None
         self.events: list[LLMEvent] = []
@@ -100,6 +104,10 @@ class StreamLog:
     def ending(self, status: EndStatus, error: Failure | None = None) -> list[LLMEvent]:
         """The events that end this log where it is, whatever it holds; nothing where it has ended."""
         return self._completion.ending(status, error)
+
+    def abandoned(self) -> list[LLMEvent]:
+        """What is due before another attempt follows one that comes to nothing."""
+        return self._completion.abandoned()
 
     def snapshot(self, *, after: int = -1, requested: bool = True) -> Snapshot:
         """Everything so far as one event, for a reader that has seen `after`; all but `done` of a closed log.

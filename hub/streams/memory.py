@@ -5,10 +5,12 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 
-from hub.errors import ClosedError, StoreError, StreamExistsError, StreamNotFoundError
+from hub.errors import ClosedError, StaleWriterError, StreamExistsError, StreamNotFoundError
 from hub.events import LLMEvent
 from hub.streams.base import StreamInfo
+from hub.streams.cancels import Cancels
 from hub.streams.log import StreamLog
 
 __all__ = ("MemoryStreamStore",)
@@ -38,44 +40,68 @@ class MemoryStreamStore:
         # The ids of ended streams in the order they ended, and what all logs weigh.
         self._ended: dict[str, None] = {}
         self._size_bytes = 0
+        self._epochs: dict[str, int] = {}
+        self._cancels = Cancels()
         self._closed = False
 
-    async def create(self, stream_id: str, *, model: str | None = None) -> int:
-        """Make an empty log. Its one writer's epoch is always 1: there is no other process to take over."""
+    async def start(self) -> None:
+        """Nothing."""
+        self._require_open()
+
+    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
+        """Make an empty log."""
         self._require_open()
         self._sweep()
         if stream_id in self._logs:
             raise StreamExistsError(stream_id)
-        self._logs[stream_id] = StreamLog(stream_id, created_at=self._clock(), model=model)
+        self._logs[stream_id] = StreamLog(stream_id, created_at=self._clock(), model=model, fingerprint=fingerprint)
+        self._epochs[stream_id] = 1
         return 1
+
+    async def take_over(self, stream_id: str) -> int:
+        """Make the caller the stream's writer."""
+        self._get(stream_id)
+        self._epochs[stream_id] += 1
+        return self._epochs[stream_id]
 
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none."""
         log = self._get(stream_id)
-        if epoch != 1:
-            raise StoreError(f"Epoch {epoch} is not the writer's of stream {stream_id!r}.")
+        if epoch != self._epochs[stream_id]:
+            raise StaleWriterError(stream_id, epoch)
         before = log.size_bytes
         log.append(events)
         self._size_bytes += log.size_bytes - before
         if log.is_closed and log.closed_at is None:
             log.closed_at = self._clock()
             self._ended[stream_id] = None
+            self._cancels.forget(stream_id)
         if self._size_bytes > self._retention_bytes:
             self._sweep()
 
-    async def open(self, stream_id: str) -> StreamLog:
+    async def open(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
         """The stream's log."""
         self._sweep()
         return self._get(stream_id)
 
-    async def list(self) -> builtins.list[StreamInfo]:
-        """Every stream that is kept, newest first."""
+    async def list(self, *, limit: int = 1_000) -> builtins.list[StreamInfo]:
+        """The streams that are kept, newest first."""
         self._require_open()
         self._sweep()
         return [
             StreamInfo(log.stream_id, log.status, log.model, log.created_at, log.last_seq)
-            for log in reversed(self._logs.values())
+            for log in islice(reversed(self._logs.values()), limit)
         ]
+
+    async def cancel(self, stream_id: str) -> None:
+        """Tell whoever writes the stream to stop."""
+        if not self._get(stream_id).is_closed:
+            self._cancels.cancel(stream_id)
+
+    async def watch_cancel(self, stream_id: str, stop: Callable[[], None]) -> Callable[[], None]:
+        """Have `stop` called when the stream is to stop."""
+        self._get(stream_id)
+        return self._cancels.watch(stream_id, stop)
 
     async def aclose(self) -> None:
         """Forget everything."""
@@ -103,5 +129,5 @@ class MemoryStreamStore:
             expired = oldest.closed_at is not None and oldest.closed_at <= horizon
             if not expired and self._size_bytes <= self._retention_bytes:
                 return
-            del self._ended[oldest.stream_id], self._logs[oldest.stream_id]
+            del self._ended[oldest.stream_id], self._logs[oldest.stream_id], self._epochs[oldest.stream_id]
             self._size_bytes -= oldest.size_bytes

@@ -104,9 +104,9 @@ class Store(MemoryStreamStore):
         if name in self.fails:
             raise self.fails[name]
 
-    async def create(self, stream_id: str, *, model: str | None = None) -> int:
+    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
         await self._come("create")
-        epoch = await super().create(stream_id, model=model)
+        epoch = await super().create(stream_id, model=model, fingerprint=fingerprint)
         await self._come("created")
         return epoch
 
@@ -115,9 +115,9 @@ class Store(MemoryStreamStore):
         await super().append(stream_id, events, epoch=epoch)
         await self._come("appended")
 
-    async def open(self, stream_id: str) -> StreamLog:
+    async def open(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
         await self._come("open")
-        return await super().open(stream_id)
+        return await super().open(stream_id, at_least=at_least)
 
 
 def one_by_one(events: Sequence[LLMEvent]) -> list[list[LLMEvent]]:

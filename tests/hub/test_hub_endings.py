@@ -15,7 +15,8 @@ from hub.errors import (
     StoreError,
 )
 from hub.events import EndStatus, LLMEvent
-from hub.hub import MAX_STREAM_BYTES, Hub
+from hub.hub import Hub
+from hub.recording import MAX_STREAM_BYTES
 from hub.result import Failure
 from hub.testing import check_grammar
 

@@ -1,0 +1,221 @@
+"""Writes a generation into its log, from its first event through `done`, whatever becomes of either."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import msgspec
+
+from hub.errors import StaleWriterError, StoreError
+from hub.events import Done, EndStatus, LLMEvent, Meta, Usage
+from hub.result import Failure, TokenUsage
+from hub.streams.base import StreamStore
+from hub.streams.log import StreamLog
+from hub.streams.takeover import takeover
+
+__all__ = ("Generation", "Generator", "continued", "end", "record", "take_up")
+
+log = logging.getLogger(__name__)
+
+MAX_STREAM_BYTES = 64_000_000
+"""What one stream's frames may weigh: far above any answer, well below what would hurt the others."""
+
+END_TIMEOUT = 1.0
+"""Seconds that the store has for the end of a stream that is broken off."""
+
+_INTERRUPTED = Failure(code="interrupted", message="The hub stopped while the answer was under way.", retryable=True)
+_TOO_LONG = Failure(code="budget_exceeded", message="The answer grew beyond what a stream may hold.")
+_BROKEN = Failure(code="interrupted", message="The answer was broken off by an internal error.", retryable=True)
+_UNSTORED = Failure(code="store_unavailable", message="The answer could not be kept any longer.", retryable=True)
+
+
+class Generation(Protocol):
+    """An answer under way: what `OpenAIClient.stream` returns."""
+
+    stream_id: str
+
+    def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
+        """The events from `meta` to `done`, in lists of what came together."""
+        ...
+
+    def stop(self) -> None:
+        """End it as `cancelled`."""
+        ...
+
+    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
+        """The events still due after the last batch, where `batches` can't go on."""
+        ...
+
+
+class Generator(Protocol):
+    """What the hub asks for answers: an `OpenAIClient`, or anything with its `stream`."""
+
+    def stream(self, *, stream_id: str, messages: Any, **params: Any) -> Generation:
+        """Begin an answer; raises `RequestError` where the arguments are wrong."""
+        ...
+
+
+async def record(generation: Generation, stream: StreamLog, store: StreamStore, epoch: int) -> None:
+    """Write a generation into its log until it has ended, or another writer has taken the stream over.
+
+    Cancelled, it ends the log as `interrupted` first.
+
+    Args:
+        generation: Not read from yet.
+        stream: Its log, as the store gave it.
+        store: Where the log is.
+        epoch: The writer's.
+    """
+    stream_id = stream.stream_id
+    unsaved: list[LLMEvent] = []
+    failure: Failure | None = _BROKEN
+    unwatch = await store.watch_cancel(stream_id, generation.stop)
+    try:
+        async with aclosing(generation.batches()) as batches:
+            async for batch in batches:
+                unsaved = batch
+                await store.append(stream_id, batch, epoch=epoch)
+                unsaved = []
+                if stream.size_bytes > MAX_STREAM_BYTES:
+                    failure = _TOO_LONG
+                    break
+    except asyncio.CancelledError:
+        failure = _INTERRUPTED
+        raise
+    except StaleWriterError:
+        log.info("stream %s has another writer; this one stops", stream_id)
+        failure = None
+    except StoreError:
+        failure = _UNSTORED
+        log.exception("the log of stream %s can't be written", stream_id)
+    except Exception:
+        log.exception("the generation of stream %s failed", stream_id)
+    finally:
+        unwatch()
+        if failure is not None and not stream.is_closed:
+            due = _due(generation, failure, unsaved, stream.last_seq)
+            await end(stream, store, epoch, failure=failure, due=due)
+
+
+async def end(
+    stream: StreamLog,
+    store: StreamStore,
+    epoch: int,
+    *,
+    status: EndStatus = "failed",
+    failure: Failure | None = None,
+    due: Sequence[LLMEvent] = (),
+) -> None:
+    """See to it that a log ends: by what is due, else by what it holds, else for this process's readers alone.
+
+    Args:
+        stream: The log.
+        store: Where it is.
+        epoch: The writer's.
+        status: How it ends.
+        failure: Why, where it failed.
+        due: Events that would end it.
+    """
+    is_writer = True
+    try:
+        if due:
+            is_writer = await _store_end(stream, due, store, epoch)
+        if is_writer and not stream.is_closed:
+            is_writer = await _store_end(stream, stream.ending(status, failure), store, epoch)
+    finally:
+        if is_writer and not stream.is_closed:
+            # The store has no end for it; whoever reads here must not wait for one for ever.
+            stream.append(stream.ending(status, failure))
+
+
+async def take_up(stream: StreamLog, store: StreamStore, epoch: int) -> None:
+    """Say in a log that has another writer now what is due before a further attempt."""
+    snapshot = takeover(stream)
+    if snapshot is not None:
+        # Reckoned before the snapshot is in the log: it doesn't tell whether the attempt's usage has come.
+        due = [
+            msgspec.structs.replace(event, seq=snapshot.seq + number)
+            for number, event in enumerate(stream.abandoned(), 1)
+        ]
+        await store.append(stream.stream_id, [snapshot, *due], epoch=epoch)
+
+
+def continued(generation: Generation, stream: StreamLog) -> Generation:
+    """A generation begun anew for a stream in which another writer has said something: a further attempt of it.
+
+    Args:
+        generation: Not read from yet.
+        stream: Its log, in which `take_up` has said what is due.
+    """
+    if stream.last_seq < 0:
+        return generation
+    result = stream.result()
+    return _Continued(generation, stream.last_seq + 1, result.attempt, result.usage)
+
+
+class _Continued:
+    """A generation whose events follow others.
+
+    Args:
+        generation: Begins at position 0, with attempt 1.
+        first_seq: Where its events begin.
+        attempts: As many were made before.
+        usage: What they used.
+    """
+
+    def __init__(self, generation: Generation, first_seq: int, attempts: int, usage: TokenUsage | None) -> None:
+        self.stream_id = generation.stream_id
+        self._generation = generation
+        self._first_seq = first_seq
+        self._attempts = attempts
+        self._usage = usage
+
+    async def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
+        """The generation's batches, with their positions and attempts moved on."""
+        async with aclosing(self._generation.batches()) as batches:
+            async for batch in batches:
+                yield [self._moved(event) for event in batch]
+
+    def stop(self) -> None:
+        """End it as `cancelled`."""
+        self._generation.stop()
+
+    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
+        """The events still due, moved on as well."""
+        return [self._moved(event) for event in self._generation.ending(status, failure)]
+
+    def _moved(self, event: LLMEvent) -> LLMEvent:
+        changes: dict[str, Any] = {"seq": event.seq + self._first_seq}
+        match event:
+            case Meta() | Usage():
+                changes["attempt"] = event.attempt + self._attempts
+            case Done(usage=usage) if self._usage is not None:
+                changes["usage"] = self._usage if usage is None else self._usage + usage
+        return msgspec.structs.replace(event, **changes)
+
+
+async def _store_end(stream: StreamLog, events: Sequence[LLMEvent], store: StreamStore, epoch: int) -> bool:
+    """Try to store the end of a log; whether it is the caller's to write still."""
+    try:
+        async with asyncio.timeout(END_TIMEOUT):
+            await store.append(stream.stream_id, events, epoch=epoch)
+    except StaleWriterError:
+        return False
+    except Exception:
+        log.exception("the end of stream %s can't be stored", stream.stream_id)
+    return True
+
+
+def _due(generation: Generation, failure: Failure, unsaved: Sequence[LLMEvent], last_seq: int) -> list[LLMEvent]:
+    """What isn't stored yet, and what the generation says is due behind it; of the latter what adjoins."""
+    try:
+        last_seq = unsaved[-1].seq if unsaved else last_seq
+        ending = generation.ending("failed", failure)
+        return [*unsaved, *(ending if ending and ending[0].seq - ending[0].span == last_seq else [])]
+    except Exception:
+        log.exception("the generation of stream %s knows no end", generation.stream_id)
+        return []
