@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
+from bench.cache_backends import Backend, backends
+from bench.cache_hits import compare
+from bench.cache_servers import Servers, servers
 from bench.report import Row, Table
-from hub.cache.base import Cache
 from hub.cache.core import CacheCore
-from hub.cache.filesystem import FilesystemCache
 from hub.cache.memory import MemoryCache
 from hub.events import Done, EndStatus, LLMEvent, Meta, TextDelta, Usage
 from hub.result import Failure, TokenUsage
 from hub.upstream.stream import EventStream
 
-__all__ = ("BACKENDS", "run")
+__all__ = ("run",)
 
 ENDPOINT = "https://bench/v1"
 
 
-@asynccontextmanager
-async def _memory() -> AsyncIterator[Cache]:
-    yield MemoryCache()
-
-
-@asynccontextmanager
-async def _filesystem() -> AsyncIterator[Cache]:
-    with tempfile.TemporaryDirectory() as directory:
-        cache = FilesystemCache(Path(directory))
-        yield cache
-        await cache.aclose()
-
-
-BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[Cache]]] = {
-    "`memory`": _memory,
-    "`fs`": _filesystem,
-}
-
-
-def run(quick: bool) -> list[Table]:
-    """Answers of 30 and of 300 pieces, and a thousand equal calls at once."""
-    calls, rounds = (50, 2) if quick else (1_000, 5)
-    tables = [asyncio.run(_backends(pieces, calls, rounds)) for pieces in (30, 300)]
-    return [*tables, asyncio.run(_flights(calls, rounds))]
+def run(quick: bool) -> Iterator[Table]:
+    """Answers of 30 and of 300 pieces, read by a client beside its peers and by a cache alone; equal calls at once."""
+    calls, rounds = (30, 2) if quick else (500, 5)
+    lengths = (30,) if quick else (30, 300)
+    with servers() as found:
+        for name, reason in found.missing.items():
+            print(f"\nWhat needs {name} is left out: {reason}")
+        for pieces in lengths:
+            yield from compare(pieces, found, answers=10 if quick else 100, times=2 if quick else 5, rounds=rounds)
+        for pieces in lengths:
+            yield asyncio.run(_backends(pieces, found, calls, rounds))
+    yield asyncio.run(_flights(50 if quick else 1_000, rounds))
 
 
 class _Answer:
@@ -83,24 +69,33 @@ async def _call(core: CacheCore, identifier: str, pieces: int, *, anew: bool = F
             raise RuntimeError("the answer was not told whole")
 
 
-async def _backends(pieces: int, calls: int, rounds: int) -> Table:
+async def _backends(pieces: int, found: Servers, calls: int, rounds: int) -> Table:
     rows = []
-    for name, opened in BACKENDS.items():
-        async with opened() as cache:
-            rows.append(await _backend(Row(name), cache, pieces, calls, rounds))
-    units = {"hit": "a hit, µs", "cpu": "its CPU, µs", "get": "of it `get`, CPU µs", "put": "ask anew and store, µs"}
-    return Table(f"A stored answer of {pieces + 3} events, one call after another", units, rows)
+    for name, opened in backends(found).items():
+        async with opened(found) as backend:
+            rows.append(await _backend(Row(name), backend, pieces, calls, rounds))
+    units = {
+        "cpu": "a hit, CPU µs",
+        "hit": "wall, µs",
+        "get": "of it `get`, CPU µs",
+        "put": "ask anew and store, wall µs",
+    }
+    title = f"A stored answer of {pieces + 3} events, one call after another, without a client"
+    return Table(title, units, rows, has_ratios=False)
 
 
-async def _backend(row: Row, cache: Cache, pieces: int, calls: int, rounds: int) -> Row:
-    core = CacheCore(cache, report=_fail)
+async def _backend(row: Row, backend: Backend, pieces: int, calls: int, rounds: int) -> Row:
+    core = CacheCore(backend.cache, report=_fail)
+    await core.warm()
     for number in range(calls):
         await _call(core, str(number), pieces)
     for _ in range(rounds):
+        await backend.before()
         hit_cpu, hit = await _timed(calls, lambda number: _call(core, str(number), pieces))
-        get_cpu, _ = await _timed(calls, lambda number: cache.get(core.key(str(number), endpoint=ENDPOINT)))
+        await backend.before()
+        get_cpu, _ = await _timed(calls, lambda number: backend.cache.get(core.key(str(number), endpoint=ENDPOINT)))
         _, put = await _timed(calls, lambda number: _call(core, str(number), pieces, anew=True))
-        row.add(hit=hit, cpu=hit_cpu, get=get_cpu, put=put)
+        row.add(cpu=hit_cpu, hit=hit, get=get_cpu, put=put)
     if core.counts.hits != calls * rounds:
         raise RuntimeError("stored answers were not found")
     return row
@@ -123,7 +118,9 @@ async def _flights(calls: int, rounds: int) -> Table:
         row.add(cpu=(time.process_time() - began_at) * 1e6 / calls)
         if core.counts.joined != calls - 1:
             raise RuntimeError("the calls did not read one answer")
-    return Table(f"{calls:,} equal calls at once, an answer of 303 events", {"cpu": "CPU a call, µs"}, [row])
+    return Table(
+        f"{calls:,} equal calls at once, an answer of 303 events", {"cpu": "CPU a call, µs"}, [row], has_ratios=False
+    )
 
 
 def _fail(fault: object) -> None:

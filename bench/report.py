@@ -11,7 +11,10 @@ from statistics import median
 __all__ = ("Row", "Table", "machine")
 
 PACKAGES = ("openai", "aiohttp", "httpx2", "msgspec", "pydantic", "uvicorn", "uvloop", "httptools", "sse-starlette")
-PEERS = ("litellm", "langchain-openai", "pydantic-ai-slim", "openai-agents", "numpy")
+PEERS = (
+    *("litellm", "langchain-openai", "pydantic-ai-slim", "openai-agents", "numpy"),
+    *("redis", "asyncpg", "qdrant-client", "diskcache"),
+)
 """Named where they are installed."""
 
 
