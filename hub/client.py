@@ -20,6 +20,7 @@ from hub.errors import (
     InvalidRequestError,
 )
 from hub.events import new_stream_id
+from hub.limits import RateLimiter
 from hub.models.profile import ModelProfile, as_profile
 from hub.object_stream import ObjectStream
 from hub.observe import Observer, Observers, default_observers
@@ -30,6 +31,7 @@ from hub.upstream.clocks import Timeouts
 from hub.upstream.connections import Connections, Fallback
 from hub.upstream.embedding.call import EmbeddingCall
 from hub.upstream.plan import Plan
+from hub.upstream.quotas import LimiterBackend, Quotas
 from hub.upstream.request import (
     Api,
     check_api,
@@ -83,6 +85,10 @@ class OpenAIClient:
         http_client: An `httpx2.AsyncClient` to send with, which stays its owner's to close; it follows redirects as
             it will. Without one, only those are followed that stay at the endpoint's host.
         default_headers: Sent with each request to the first endpoint.
+        limiter: Holds calls back so that they keep to the endpoint's rate limits: `memory` in this process, `redis`
+            together with all processes that have the same `REDIS_URL`, `none`, or a `RateLimiter` of your own for
+            the first endpoint, which stays yours to close. By default `LLM_LIMITER`, else `redis` where `REDIS_URL`
+            is set, else `memory`.
         cache_backend: Where answers are kept that are to be: `memory`, `fs`, `pg_redis`, `qdrant`, or a `Cache` of
             your own; by default `CACHE_BACKEND`, else `none`. The client closes it.
         cache_options: What the cache needs: `hub.cache.opening.CacheOptions`.
@@ -116,6 +122,7 @@ class OpenAIClient:
         http_client: httpx2.AsyncClient | None = None,
         default_headers: Mapping[str, str] | None = None,
         settings: Settings | None = None,
+        limiter: RateLimiter | LimiterBackend | None = None,
         cache_backend: CacheBackend | Cache | None = None,
         **cache_options: Unpack[CacheOptions],
     ) -> None:
@@ -141,6 +148,7 @@ class OpenAIClient:
             fallbacks=llm.fallback_list() if fallbacks is None else fallbacks,
             cool_down=check_seconds("cool_down", cool_down, llm.cool_down_delay),
             http_client=http_client,
+            quotas=Quotas(limiter, settings),
         )
         self.client = self._connections.sdk
         observing = Observers(default_observers() if observers is None else observers)
@@ -527,6 +535,7 @@ class OpenAIClient:
         return await self._embeddings(
             input,
             profile=profile,
+            quota=self._connections.quota(profile),
             dimensions=dimensions,
             concurrency=concurrency,
             identifier=identifier,

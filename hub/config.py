@@ -46,6 +46,7 @@ class EndpointSettings(BaseSettings):
     hedge_delay: float | None = Field(None, ge=0, validation_alias="LLM_HEDGE_DELAY")
     cool_down_delay: float = Field(30.0, ge=0, validation_alias="LLM_COOL_DOWN_DELAY")
     api: Literal["chat", "responses"] | None = Field(None, validation_alias="LLM_API")
+    limiter: Literal["memory", "redis", "none"] | None = Field(None, validation_alias="LLM_LIMITER")
     local_gguf: str | None = Field(None, validation_alias="LLM_LOCAL_GGUF")
 
     def fallback_list(self) -> tuple[str, ...]:

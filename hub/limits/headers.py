@@ -30,6 +30,9 @@ _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 
 _A_MINUTE = 90.0
 """Seconds. Rounding makes an endpoint's minute look like up to that many."""
 
+LEAST_TOKENS = 100
+"""A minute. No endpoint allows fewer; believed, it would let no request through that could tell otherwise."""
+
 _Fields = dict[Literal["limit", "remaining", "reset"], str]
 
 
@@ -47,8 +50,8 @@ def parse_rate_limits(headers: Mapping[str, str], *, now: float | None = None) -
             budget = match["budget"] or match["budget2"]
             found.setdefault(budget, {})[match["what"] or match["what2"]] = value  # type: ignore[index]
     now = time.time() if now is None else now
-    limit_tokens, remaining_tokens = _read(found.get("tokens", {}), now)
-    limit_requests, remaining_requests = _read(found.get("requests", {}), now)
+    limit_tokens, remaining_tokens = _read(found.get("tokens", {}), now, LEAST_TOKENS)
+    limit_requests, remaining_requests = _read(found.get("requests", {}), now, 1)
     correction = Correction(
         limit_tokens=limit_tokens,
         remaining_tokens=remaining_tokens,
@@ -71,12 +74,12 @@ def parse_reset(text: str, *, now: float) -> float | None:
     return None if instant_at is None else max(0.0, instant_at - now)
 
 
-def _read(fields: _Fields, now: float) -> tuple[float | None, float | None]:
+def _read(fields: _Fields, now: float, least: float) -> tuple[float | None, float | None]:
     """Limit a minute and what remains; the limit is None where it isn't known or is of a longer time."""
     limit, remaining = (_number(fields[name]) if name in fields else None for name in ("limit", "remaining"))
     reset = parse_reset(fields["reset"], now=now) if "reset" in fields else None
-    if limit == 0:
-        return None, None  # some gateways' word for "not known"
+    if limit is not None and limit < least:
+        return None, None  # 0 is some gateways' word for "not known"
     if limit is not None and reset is not None and not _is_of_a_minute(limit, remaining, reset):
         limit = None
     return limit, remaining

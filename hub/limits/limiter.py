@@ -2,8 +2,8 @@
 
 limiter = Limiter(RateLimits(tkn_per_min=200_000, req_per_min=500))
 async with limiter.limit(tokens=1_200) as permit:
-    result = await client.invoke(messages=messages)
-    permit.settle(result.usage)
+    answer = await ask_the_endpoint()
+    permit.settle(answer.usage)
 """
 
 from __future__ import annotations

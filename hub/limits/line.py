@@ -31,6 +31,11 @@ class _Waiter:
     def __lt__(self, other: _Waiter) -> bool:
         return self.rank < other.rank
 
+    @property
+    def is_deserted(self) -> bool:
+        """Its event loop was closed while it slept: nothing will wake it."""
+        return self.future is not None and self.future.get_loop().is_closed()
+
     def wake(self) -> None:
         """Let it look again whether it is its turn."""
         if self.future is not None and not self.future.done():
@@ -138,6 +143,8 @@ class Line:
         return waiter
 
     def _remove(self, waiter: _Waiter) -> None:
+        if waiter.has_left:
+            return
         waiter.has_left = True
         self._waiting -= 1
         if self._heap[0] is waiter:
@@ -148,9 +155,15 @@ class Line:
             heapify(self._heap)
 
     def _first(self) -> _Waiter | None:
-        while self._heap and self._heap[0].has_left:
+        while self._heap:
+            first = self._heap[0]
+            if not first.has_left and not first.is_deserted:
+                return first
             heappop(self._heap)
-        return self._heap[0] if self._heap else None
+            if not first.has_left:
+                first.has_left = True
+                self._waiting -= 1
+        return None
 
     def _retry_after(self) -> float:
         """Seconds until the first in line expects its turn, at least one."""

@@ -25,7 +25,8 @@ RENEW = 0.5
 REMEMBERED = 1_800.0
 """Seconds for which the state is surely kept; Redis may drop it after an hour in which nobody asked."""
 
-_FAULTS: tuple[type[Exception], ...] = (*UNREACHABLE, BackendError)
+_FAULTS: tuple[type[Exception], ...] = (*UNREACHABLE, BackendError, RuntimeError)
+"""The last is that of connections whose event loop is closed."""
 
 
 class SharedBudgets:

@@ -126,6 +126,11 @@ class Answer:
 
     async def _open(self, watchdog: Watchdog) -> list[LLMEvent]:
         self._is_finished = False
+        # What waits for our own rate limit is not the endpoint's time.
+        watchdog.expect_nothing()
+        await watchdog.guard(self._attempt.admit)
+        if self._attempt.at_end:
+            return []
         watchdog.expect_first_token()
         sending = self._sending(self._attempt.target)
         delay = self._plan.hedge_delay
@@ -149,9 +154,14 @@ class Answer:
             headers=self._headers,
         )
 
-    def _hedge(self) -> Attempt:
-        self._rival = self._tries.beside(self._attempt)
-        return self._rival
+    async def _hedge(self) -> Attempt | None:
+        rival = self._tries.beside(self._attempt)
+        await rival.admit_at_once()
+        if rival.was_held_back:
+            self._tries.take_back(rival, self._attempt)
+            return None
+        self._rival = rival
+        return rival
 
     def _settle_race(self, watchdog: Watchdog) -> None:
         """Of two tries one goes on, and bears the highest number, whichever began last."""

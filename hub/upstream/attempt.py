@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hub.errors import EndpointError, endpoint_error
+from hub.errors import EndpointError, LimitError, endpoint_error
 from hub.events import LLMEvent, Meta
 from hub.models.tokens import BYTES_PER_TOKEN
 from hub.result import TokenUsage
 from hub.upstream.endpoint import OpenResponse, Sending
+from hub.upstream.quota import Admission, held_back
 from hub.upstream.route import Target
 from hub.upstream.wire.chat import ChatDecoder
 from hub.upstream.wire.finish import FinishReasons
@@ -88,6 +89,7 @@ class Attempt:
         decoder: Decodes the response.
         failure: Why this try gave no whole answer.
         at_end: Nothing is left to read.
+        was_held_back: Our own rate limit gave it no leave; the endpoint knows nothing of it.
         was_answered: The endpoint sent a response, of a good status.
         request_id: The endpoint's own name for the request, from its headers.
     """
@@ -99,13 +101,37 @@ class Attempt:
         self.failure: EndpointError | None = None
         self.at_end = False
         self.was_answered = False
+        self.was_held_back = False
         self.request_id: str | None = None
         self._response: OpenResponse | None = None
+        self._admission: Admission | None = None
+        self._was_sent = False
         self._is_renumbered = False
         self._untaken: list[LLMEvent] = []
 
+    async def admit(self) -> None:
+        """Wait for leave to send the request; where there is none, the failure is kept, not raised."""
+        # Who is sent back by the endpoint has stood in line before.
+        await self._admit(priority=int(self.number > 1), timeout=None)
+
+    async def admit_at_once(self) -> None:
+        """The same without waiting, and behind all who wait: for a try that is worth nothing once it has waited."""
+        await self._admit(priority=-1, timeout=0.0)
+
+    async def _admit(self, *, priority: int, timeout: float | None) -> None:
+        quota = self.target.quota
+        if quota is None:
+            return
+        tokens = self.target.request.estimate_input_tokens()
+        try:
+            self._admission = await quota.admit(tokens, priority=priority, timeout=timeout)
+        except LimitError as exc:
+            self.was_held_back = True
+            self.fail(held_back(exc))
+
     async def open(self, sending: Sending) -> None:
         """Send the request and wait for the response's headers; a failure is kept, not raised."""
+        self._was_sent = True
         try:
             self._response = await self.target.endpoint.open(self.target.request, sending)
         except EndpointError as exc:
@@ -113,6 +139,8 @@ class Attempt:
         else:
             self.was_answered = True
             self.request_id = self._response.headers.get("x-request-id")
+            if self._admission is not None:
+                await self._admission.heed(self._response.headers)
 
     async def open_to_content(self, sending: Sending) -> None:
         """The same, and read on until there are events, for `untaken`, or the try has ended."""
@@ -204,9 +232,27 @@ class Attempt:
 
     async def release(self) -> None:
         """Give the connection back, or close it where the body wasn't read to its end."""
-        if self._response is not None:
-            response, self._response = self._response, None
-            await response.aclose()
+        try:
+            if self._response is not None:
+                response, self._response = self._response, None
+                await response.aclose()
+        finally:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        if self._admission is None:
+            return
+        admission, self._admission = self._admission, None
+        if self._was_sent:
+            await admission.settle(self._used_tokens(), self.failure)
+        else:
+            await admission.give_back()
+
+    def _used_tokens(self) -> int | None:
+        """What it used of the endpoint's budget; None where that isn't known."""
+        if self.decoder.usage is not None:
+            return self.decoder.usage.total_tokens
+        return self._estimated_usage().total_tokens if self.was_answered else None
 
     async def await_body_end(self) -> None:
         """Read what follows the answer, so that its connection can be used again."""

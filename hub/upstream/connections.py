@@ -15,6 +15,8 @@ from hub.errors import ConfigurationError, InvalidRequestError
 from hub.models.profile import ModelProfile, as_profile
 from hub.upstream.address import Address, find_address
 from hub.upstream.endpoint import Endpoint
+from hub.upstream.quota import Quota
+from hub.upstream.quotas import Quotas
 from hub.upstream.request import Api, Request, check_api
 from hub.upstream.route import CoolDown, Target
 from hub.upstream.transport import AiohttpTransport, check_redirect
@@ -66,6 +68,7 @@ class Connections:
         fallbacks: The others, in order.
         cool_down: Seconds for which one that failed is asked last.
         http_client: To send with, which stays its owner's to close.
+        quotas: What calls keep to; closed together with the connections.
 
     Attributes:
         sdk: The SDK's client of the first endpoint.
@@ -86,9 +89,11 @@ class Connections:
         fallbacks: Iterable[str | ModelProfile | type[ModelProfile] | Fallback],
         cool_down: float,
         http_client: httpx2.AsyncClient | None,
+        quotas: Quotas,
     ) -> None:
         self._owns_http_client = http_client is None
         self._http_client = http_client or _http_client()
+        self._quotas = quotas
         address = find_address(settings, base_url, api_key)
         self.sdk = self._sdk(address, default_headers)
         self.endpoint = _endpoint(self.sdk, address, default_headers)
@@ -119,7 +124,7 @@ class Connections:
             InvalidRequestError: The first endpoint's API has no form for it.
         """
         first = request(profile, api)
-        targets = [Target(self.endpoint, first, self._connections[0].cool_down)]
+        targets = [Target(self.endpoint, first, self._connections[0].cool_down, quota=self.quota(profile))]
         for number, each in enumerate(self._connections[1:], 2):
             is_elsewhere = each.endpoint is not self.endpoint
             own_api = each.api or (None if is_elsewhere and each.profile is not None else api)
@@ -130,13 +135,22 @@ class Connections:
                 continue
             # What a call adds to its headers and its URL may be a key, and is meant for the first endpoint.
             own = asked.without("extra_headers", "extra_query") if is_elsewhere else asked
-            targets.append(Target(each.endpoint, own, each.cool_down, number))
+            quota = self.quota(own.profile, each.endpoint)
+            targets.append(Target(each.endpoint, own, each.cool_down, number, quota))
         return targets
+
+    def quota(self, profile: ModelProfile, endpoint: Endpoint | None = None) -> Quota | None:
+        """What calls to that model keep to at an endpoint, by default the first one; None for nothing."""
+        endpoint = endpoint or self.endpoint
+        return self._quotas.of(endpoint, profile, is_first=endpoint is self.endpoint)
 
     async def aclose(self) -> None:
         """Close the connections to all endpoints."""
-        if self._owns_http_client:
-            await self._http_client.aclose()
+        try:
+            await self._quotas.aclose()
+        finally:
+            if self._owns_http_client:
+                await self._http_client.aclose()
 
     def _sdk(self, address: Address, default_headers: Mapping[str, str] | None) -> AsyncOpenAI:
         headers = {**address.headers, **(default_headers or {})}

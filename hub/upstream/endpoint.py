@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -100,11 +101,16 @@ class Endpoint:
     Args:
         sdk: The SDK's client; its own retries must be off.
         secrets: What no message may show, beside the SDK's key.
+
+    Attributes:
+        url: Its address, as it may be shown.
+        account: A name for the address and the key together, from which neither can be told.
     """
 
     def __init__(self, sdk: AsyncOpenAI, *, secrets: Iterable[str] = ()) -> None:
         self._sdk = sdk
         self.url = safe_url(str(sdk.base_url)).rstrip("/")
+        self.account = blake2b(f"{self.url}\n{sdk.api_key}".encode(), digest_size=12).hexdigest()
         self._secrets = tuple(secret for secret in (sdk.api_key, *secrets) if len(secret) >= MIN_SECRET_CHARS)
         self._may_hold_stale_connections = False
         self._usage_option = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from hub.upstream.attempt import Attempt
@@ -22,12 +22,12 @@ class Race:
 
 async def race(
     first: Attempt,
-    second: Callable[[], Attempt],
+    second: Callable[[], Awaitable[Attempt | None]],
     sending: Callable[..., Sending],
     *,
     delay: float,
 ) -> Race:
-    """Try, and where nothing has been said after `delay` seconds, try a second time beside it.
+    """Try, and where nothing has been said after `delay` seconds, try a second time beside it, if there is a `second`.
 
     A try that fails before the other has said anything leaves the field to the other. A try that fails before the
     delay is over is the only one: whether another follows is for the retries to say.
@@ -37,9 +37,9 @@ async def race(
         # The group owns the tries: cancelled, it ends them and waits until both have.
         async with asyncio.TaskGroup() as group:
             tries = {group.create_task(first.open_to_content(sending(first.target))): first}
-            done, pending = await asyncio.wait(tries, timeout=delay)
-            if not done:
-                attempts.append(other := second())
+            done, _ = await asyncio.wait(tries, timeout=delay)
+            if not done and (other := await second()) is not None:
+                attempts.append(other)
                 tries[group.create_task(other.open_to_content(sending(other.target, beside=True)))] = other
             pending = set(tries)
             while pending:

@@ -7,7 +7,7 @@ from math import isfinite
 
 from hub.errors import EndpointError
 
-__all__ = ("RetryPolicy",)
+__all__ = ("RetryPolicy", "spread")
 
 _RETRIED_CODES = frozenset(("rate_limited", "endpoint_error", "connection_failed", "connect_timeout", "truncated"))
 """Time-outs while waiting for a token are not here: trying again would multiply a wait that was long already."""
@@ -51,6 +51,11 @@ class RetryPolicy:
             if error.retry_after > self.max_retry_after:
                 return None
             # A little later than asked, each client by its own amount.
-            return error.retry_after + 0.1 * random * min(error.retry_after, 10.0)
+            return error.retry_after + random * spread(error.retry_after)
         ceiling: float = min(self.max_backoff, self.backoff * 2.0 ** min(attempt - 1, 64))
         return ceiling * (0.5 + 0.5 * random)
+
+
+def spread(retry_after: float) -> float:
+    """By how many seconds a try may come later than the endpoint asked for."""
+    return 0.1 * min(retry_after, 10.0)

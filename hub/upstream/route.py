@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hub.errors import EndpointError
 from hub.upstream.endpoint import Endpoint
+from hub.upstream.quota import Quota
 from hub.upstream.request import Request
 
 __all__ = ("CoolDown", "Route", "Target")
@@ -54,12 +55,14 @@ class Target:
 
     Attributes:
         number: From 1, in the order of preference.
+        quota: What tries there keep to; None for nothing.
     """
 
     endpoint: Endpoint
     request: Request
     cool_down: CoolDown
     number: int = 1
+    quota: Quota | None = None
 
 
 class Route:
@@ -84,6 +87,14 @@ class Route:
         chosen = next((target for target in self._untried if target.cool_down.is_over), self._untried[0])
         self._untried.remove(chosen)
         return chosen
+
+    def take_back(self, target: Target) -> None:
+        """It was not tried after all: it is as fresh as it was."""
+        self._untried = [each for each in self._targets if each is target or each in self._untried]
+
+    def held_back(self, target: Target) -> None:
+        """There is no leave to try there: another try of this call would not get it either."""
+        self._failures.pop(target, None)
 
     def failed(self, target: Target, error: EndpointError) -> None:
         """That is what came of a try there."""

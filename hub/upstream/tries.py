@@ -74,9 +74,17 @@ class Tries:
         """A try beside one that says nothing: elsewhere, where there is such a place."""
         return self.begin(target=self._route.fresh() or attempt.target)
 
+    def take_back(self, rival: Attempt, attempt: Attempt) -> None:
+        """The try beside that one does not take place."""
+        self.count -= 1
+        if rival.target is not attempt.target:
+            self._route.take_back(rival.target)
+
     def failed(self, attempt: Attempt) -> None:
         """The endpoint is asked after others for a while, if its try has failed."""
-        if attempt.failure is not None:
+        if attempt.was_held_back:
+            self._route.held_back(attempt.target)  # the endpoint knows nothing of it
+        elif attempt.failure is not None:
             self._route.failed(attempt.target, attempt.failure)
 
     def following(self, attempt: Attempt) -> tuple[Target, float] | None:

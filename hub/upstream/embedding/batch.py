@@ -20,8 +20,9 @@ __all__ = ("Ask", "Batch", "OnRetry")
 
 log = logging.getLogger(__name__)
 
-Ask: TypeAlias = Callable[[EmbeddingInputs], Awaitable[EmbeddingBody]]
-"""Sends some inputs in one request and gives their vectors; raises `EndpointError`."""
+Ask: TypeAlias = Callable[[EmbeddingInputs, int], Awaitable[EmbeddingBody]]
+"""Sends some inputs in one request and gives their vectors, at the try of that number, from 1; raises `EndpointError`,
+and `LimitError` where there is no leave to send it."""
 
 OnRetry: TypeAlias = Callable[[EndpointError, float], None]
 """Is told why a request failed, and after how many seconds it is sent again."""
@@ -77,6 +78,7 @@ class Batch:
 
         Raises:
             EndpointError: A request failed for good; the others were given up.
+            LimitError: One had no leave to be sent; the others were given up.
         """
         turns = asyncio.Semaphore(concurrency)
         failure: BaseException | None = None
@@ -127,7 +129,7 @@ class Batch:
         attempt = 1
         while True:
             try:
-                return await self._ask(inputs)
+                return await self._ask(inputs, attempt)
             except EndpointError as exc:
                 delay = self._retry.delay(exc, attempt, self._rand())
                 if delay is None or is_about_one_input(exc):

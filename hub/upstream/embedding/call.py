@@ -19,6 +19,7 @@ from hub.result import Failure
 from hub.upstream.clocks import Timeouts
 from hub.upstream.embedding.embedder import Embedder
 from hub.upstream.endpoint import Endpoint
+from hub.upstream.quota import Quota
 from hub.upstream.request import check_type
 from hub.upstream.retry import RetryPolicy
 
@@ -49,6 +50,7 @@ class EmbeddingCall:
         inputs: Any,
         *,
         profile: ModelProfile,
+        quota: Quota | None,
         dimensions: int | None,
         concurrency: int,
         identifier: str | None,
@@ -99,6 +101,7 @@ class EmbeddingCall:
                 count_tokens=profile.count_tokens,
                 params={**params, "extra_headers": headers},
                 on_retry=partial(self._tell_of_retry, call),
+                quota=quota,
             )
             embeddings = replace(found, usage=profile.price(found.usage, base_url=self._endpoint.url))
             status = "completed"

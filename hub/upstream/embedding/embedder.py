@@ -14,14 +14,15 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from hub.embeddings import Embeddings
-from hub.errors import EndpointError, InvalidRequestError, endpoint_error
+from hub.errors import EndpointError, InvalidRequestError, LimitError, endpoint_error
 from hub.upstream import failures
 from hub.upstream.clocks import Timeouts
 from hub.upstream.embedding.batch import Ask, Batch, OnRetry
 from hub.upstream.embedding.body import EmbeddingBody, decode_embeddings
 from hub.upstream.embedding.inputs import EmbeddingInputs, embedding_inputs
 from hub.upstream.embedding.limits import MAX_INPUTS, MAX_REQUEST_TOKENS, LearntLimits, RequestLimits
-from hub.upstream.embedding.request import fetch_embeddings
+from hub.upstream.embedding.request import OnHeaders, fetch_embeddings
+from hub.upstream.quota import Quota, held_back
 from hub.upstream.retry import RetryPolicy
 
 __all__ = ("Embedder",)
@@ -102,6 +103,7 @@ class Embedder:
         concurrency: int = 4,
         params: Mapping[str, Any] = _NO_PARAMS,
         on_retry: OnRetry | None = None,
+        quota: Quota | None = None,
     ) -> Embeddings:
         """The vectors of these inputs, in their order.
 
@@ -118,16 +120,17 @@ class Embedder:
             concurrency: Requests under way at once, at most.
             params: Any other parameter of the request.
             on_retry: Is told why a request failed that is sent again, and after how many seconds.
+            quota: What the requests keep to.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing has been sent.
-            EndpointError: One of the requests failed for good; the others were given up.
+            EndpointError: One of the requests failed for good, or had no leave to be sent; the others were given up.
         """
         sizes = {"max_inputs": max_inputs, "max_request_tokens": max_request_tokens, "concurrency": concurrency}
         _check(params, dimensions=dimensions, **sizes)
         batch = Batch(
             embedding_inputs(inputs),
-            self._asking(_Request(model, dimensions, timeouts, params)),
+            self._asking(_Request(model, dimensions, timeouts, params), quota),
             limits=RequestLimits(max_inputs, max_request_tokens).lowered_to(self.limits(model)),
             count_tokens=count_tokens,
             retry=retry,
@@ -156,21 +159,38 @@ class Embedder:
             raise endpoint_error(message, code="total_timeout", retryable=True) from None
         except EndpointError as exc:
             raise self._redact(exc) from None  # the SDK's own words may quote the key
+        except LimitError as exc:
+            raise held_back(exc) from exc
 
-    def _asking(self, request: _Request) -> Ask:
-        async def ask(items: EmbeddingInputs) -> EmbeddingBody:
-            return await self._ask(request, items.on_the_wire(), len(items.items))
+    def _asking(self, request: _Request, quota: Quota | None) -> Ask:
+        async def ask(items: EmbeddingInputs, number: int) -> EmbeddingBody:
+            if quota is None:
+                return await self._ask(request, items.on_the_wire(), len(items.items))
+            admission = await quota.admit(items.estimate_tokens(), priority=int(number > 1))
+            used: int | None = None
+            failure: EndpointError | None = None
+            try:
+                body = await self._ask(request, items.on_the_wire(), len(items.items), admission.heed)
+                used = body.usage.total_tokens if body.usage else None
+            except EndpointError as exc:
+                failure = exc
+                raise
+            finally:
+                await admission.settle(used, failure)
+            return body
 
         return ask
 
-    async def _ask(self, request: _Request, wire_input: Any, count: int) -> EmbeddingBody:
+    async def _ask(
+        self, request: _Request, wire_input: Any, count: int, on_headers: OnHeaders | None = None
+    ) -> EmbeddingBody:
         """The vectors of one request, sent again in another form where the endpoint rejects its encoding format."""
         may_be_stale = self._may_hold_stale_connections
         while True:
             # What was sent decides, not what is known by the time it is rejected: others are under way.
             sent = self._format
             try:
-                body = await self._fetch(request, request.body(wire_input, _FORMATS[sent]))
+                body = await self._fetch(request, request.body(wire_input, _FORMATS[sent]), on_headers)
             except EndpointError as exc:
                 if may_be_stale and failures.was_dropped(exc):
                     # A kept connection that the server had closed meanwhile.
@@ -184,7 +204,7 @@ class Embedder:
                 self._may_hold_stale_connections = True
                 return decode_embeddings(body, count)
 
-    async def _fetch(self, request: _Request, body: Mapping[str, Any]) -> bytearray:
+    async def _fetch(self, request: _Request, body: Mapping[str, Any], on_headers: OnHeaders | None) -> bytearray:
         return await fetch_embeddings(
             self._sdk,
             body,
@@ -192,6 +212,7 @@ class Embedder:
             query=request.params.get("extra_query") or {},
             timeouts=request.timeouts,
             url=self._url,
+            on_headers=on_headers,
         )
 
 

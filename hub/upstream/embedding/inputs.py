@@ -16,6 +16,8 @@ Item: TypeAlias = str | list[int]
 
 _WANTED = "input must be a text, a list of texts, a list of token ids or a list of such lists"
 
+CHARS_PER_TOKEN = 4
+
 MAX_TOKENS_PER_CHAR = 4
 """A token of any vocabulary that is made of bytes has at least one, a character in UTF-8 at most four."""
 
@@ -41,6 +43,11 @@ class EmbeddingInputs:
     def on_the_wire(self) -> Item | Sequence[Item]:
         """The value of `input`. A single one goes as it came: some servers know nothing else."""
         return self.items[0] if self.is_single else self.items
+
+    def estimate_tokens(self) -> int:
+        """About how many tokens the items have."""
+        chars = sum(len(item) for item in self.items if isinstance(item, str))
+        return -(-chars // CHARS_PER_TOKEN) + sum(len(item) for item in self.items if not isinstance(item, str))
 
     def most_tokens(self) -> int:
         """A number that the tokens of all items can't exceed, found without counting any."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx2
 import openai
@@ -18,9 +18,11 @@ from hub.upstream import failures
 from hub.upstream.clocks import InterruptedByWatchdog, Timeouts, Watchdog
 from hub.upstream.transport import READ_EXTENSION, Read
 
-__all__ = ("MAX_BODY_BYTES", "fetch_embeddings")
+__all__ = ("MAX_BODY_BYTES", "OnHeaders", "fetch_embeddings")
 
 log = logging.getLogger(__name__)
+
+OnHeaders: TypeAlias = Callable[[Mapping[str, str]], Awaitable[None]]
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 """Of one response: 2,048 vectors of 4,096 dimensions, written out as numbers, have some 180 MB."""
@@ -34,6 +36,7 @@ async def fetch_embeddings(
     query: Mapping[str, object],
     timeouts: Timeouts,
     url: str,
+    on_headers: OnHeaders | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> bytearray:
     """The body of the response to one request, read to its end.
@@ -46,6 +49,7 @@ async def fetch_embeddings(
         timeouts: `first_token_timeout` runs from the start to the first bytes of the response's body,
             `stall_timeout` between two reads of it; the total one doesn't count here.
         url: The endpoint's address as messages may show it.
+        on_headers: Is given the headers of the response.
         max_body_bytes: A response that is longer is given up.
 
     Raises:
@@ -58,6 +62,8 @@ async def fetch_embeddings(
             watchdog, partial(_open, sdk, body, headers, query, timeouts.connect_timeout), url=url
         )
         try:
+            if on_headers is not None:
+                await on_headers(response.headers)
             return await _read(response, watchdog, url, max_body_bytes)
         finally:
             await _close(response)

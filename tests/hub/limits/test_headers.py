@@ -122,8 +122,9 @@ def test_anthropic_has_names_of_its_own() -> None:
     assert read == Correction(limit_tokens=80_000, remaining_tokens=79_000, remaining_requests=49)
 
 
-def test_a_limit_of_zero_stands_for_an_unknown_one() -> None:
-    assert parse_rate_limits(headers(limit_tokens="0", remaining_tokens="0")) is None
+@pytest.mark.parametrize("limit", ["0", "0.5", "1e-320"])
+def test_a_limit_below_one_stands_for_an_unknown_one(limit: str) -> None:
+    assert parse_rate_limits(headers(limit_tokens=limit, remaining_tokens="0")) is None
 
 
 def test_nothing_is_left_is_believed() -> None:
@@ -133,3 +134,9 @@ def test_nothing_is_left_is_believed() -> None:
 @pytest.mark.parametrize("value", ["", "many", "nan", "inf", "-5", "1e400"])
 def test_nonsense_is_passed_over(value: str) -> None:
     assert parse_rate_limits(headers(limit_tokens=value, remaining_tokens=value, reset_tokens=value)) is None
+
+
+def test_tokens_that_would_let_no_request_through_are_not_believed() -> None:
+    headers = {"x-ratelimit-limit-tokens": "99", "x-ratelimit-remaining-tokens": "98"}
+    assert parse_rate_limits(headers, now=0.0) is None
+    assert parse_rate_limits({"x-ratelimit-limit-tokens": "100"}, now=0.0) == Correction(limit_tokens=100.0)

@@ -36,6 +36,28 @@ def test_a_limiter_is_made_without_a_loop_and_serves_several(clock: ManualClock)
         asyncio.run(refused(limiter))
 
 
+def test_one_whose_event_loop_was_closed_in_mid_wait_holds_up_nobody(clock: ManualClock) -> None:
+    limiter = limiter_of(clock, 100)
+
+    async def use() -> None:
+        async with asyncio.timeout(10), limiter.limit(100):
+            pass
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use())
+    deserted = use()
+    task = loop.create_task(deserted)
+    loop.run_until_complete(clock.settle())
+    loop.close()
+    clock.now = 61.0
+    asyncio.run(use())
+    assert limiter.waiting == 0
+    with suppress(RuntimeError):  # its own time-out would tell the closed loop
+        deserted.close()
+    assert limiter.waiting == 0
+    assert not task.done()
+
+
 async def refused(limiter: RateLimiter) -> None:
     async with limiter.limit(1, timeout=0):
         pass
