@@ -28,15 +28,21 @@ CLAIM_TIMEOUT = 0.5
 
 
 class Workforce(Protocol):
-    """Who carries out generations in the place of the hub: workers, in this process or in others."""
+    """Who carries out generations in the place of the hub: workers, in this process or in others.
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
-        """Have a stream generated, whose log is there already.
+    All methods raise `StoreError` where what the workers are reached by has failed.
+    """
+
+    async def announce(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
+        """Say that a stream is about to be made. If this process dies before `submit`, a worker sees to it.
 
         Raises:
             HubBusyError: Too many wait already.
-            StoreError: What the workers are reached by has failed.
         """
+        ...
+
+    async def submit(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
+        """Have a stream generated that was announced, and whose log is there now."""
         ...
 
     @property
@@ -275,6 +281,8 @@ class Hub:
     ) -> None:
         """Make the log, and have the workforce write it; `handed_over` learns that it will, or why not."""
         try:
+            # Never taken back, since another process may have announced the same: a worker looks what became of it.
+            await workforce.announce(asked.stream_id, arguments)
             epoch, stream = await self._create(asked)
             try:
                 await workforce.submit(asked.stream_id, arguments)

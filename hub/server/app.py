@@ -54,7 +54,7 @@ def create_app(hub: Hub, edge: Edge, settings: HubSettings, answering: Answering
                 CORSMiddleware,
                 allow_origins=origins,
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
                 expose_headers=["Location", "Retry-After"],
             )
         )

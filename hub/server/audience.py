@@ -1,27 +1,26 @@
-"""Everyone who reads one log: a round over them writes the same bytes to each that stands at the same position."""
+"""Everyone who reads one feed: a round over them writes the same bytes to each that stands at the same cursor."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from hub.streams.log import StreamLog
+from hub.server.feed import MAX_WRITE_BYTES, Cursor, Feed
 
-__all__ = ("Audience", "Subscriber", "chunked", "next_piece")
+__all__ = ("MAX_WRITE_BYTES", "Audience", "Subscriber", "chunked")
 
-MAX_WRITE_BYTES = 65_536
 MAX_TICK = 0.05
 SUBSCRIBERS_PER_TURN = 200
 
 
 class Subscriber:
-    """One reader of one log: its transport and its position. `finished` is done when it is served or gone."""
+    """One reader of a feed: its transport and its cursor. `finished` is done when it is served or gone."""
 
-    __slots__ = ("finished", "index", "is_gone", "is_paused", "transport", "written_at")
+    __slots__ = ("cursor", "finished", "is_gone", "is_paused", "transport", "written_at")
 
-    def __init__(self, transport: asyncio.Transport, index: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, cursor: Cursor, loop: asyncio.AbstractEventLoop) -> None:
         self.transport = transport
-        self.index = index
+        self.cursor = cursor
         self.is_paused = False
         self.written_at = loop.time()
         # Not an asyncio.Event: that holds a deque, 760 bytes a subscriber.
@@ -40,10 +39,10 @@ class Subscriber:
 
 
 class Audience:
-    """Everyone who reads one log."""
+    """Everyone who reads one feed."""
 
-    def __init__(self, log: StreamLog, loop: asyncio.AbstractEventLoop) -> None:
-        self._log = log
+    def __init__(self, feed: Feed, loop: asyncio.AbstractEventLoop) -> None:
+        self._feed = feed
         self._loop = loop
         self._members: dict[Subscriber, None] = {}
         self._turns: list[Subscriber] = []
@@ -51,14 +50,15 @@ class Audience:
         self._has_grown = False
         self._not_before = 0.0
         self._began_at = 0.0
-        self._chunks: dict[int, tuple[bytes, int]] = {}
-        self.unwatch: Callable[[], None] = log.watch(self.wake)
+        self._head: Cursor | None = None  # the feed's, until it grows
+        self._chunks: dict[Cursor, tuple[bytes, Cursor]] = {}
+        self.unwatch: Callable[[], None] = feed.watch(self.wake)
 
     def __len__(self) -> int:
         return len(self._members)
 
     def add(self, subscriber: Subscriber) -> None:
-        """Serve a subscriber from its position on."""
+        """Serve a subscriber from its cursor on."""
         self._members[subscriber] = None
         self.serve(subscriber)
 
@@ -71,8 +71,9 @@ class Audience:
         return list(self._members)
 
     def wake(self) -> None:
-        """The log has grown: a round over the members begins, once the last one has ended."""
+        """The feed has grown: a round over the members begins, once the last one has ended."""
         self._has_grown = True
+        self._head = None
         if self._is_scheduled:
             return
         self._is_scheduled = True
@@ -84,19 +85,24 @@ class Audience:
 
     def serve(self, subscriber: Subscriber) -> None:
         """Write what one subscriber lacks, as far as its connection takes it."""
-        log = self._log
-        size = len(log.frames)
-        while subscriber.index < size and not subscriber.is_paused and not subscriber.finished.done():
-            chunk = self._chunks.get(subscriber.index)
-            if chunk is None:
-                chunk = _chunk(log.frames, subscriber.index)
-                if self._is_scheduled:  # `_end` clears them
-                    self._chunks[subscriber.index] = chunk
+        head = self._head
+        if head is None:
+            head = self._head = self._feed.head()
+        while subscriber.cursor != head and not subscriber.is_paused and not subscriber.finished.done():
+            chunk = self._chunks.get(subscriber.cursor) or self._next_chunk(subscriber.cursor)
             subscriber.transport.write(chunk[0])
-            subscriber.index = chunk[1]
+            subscriber.cursor = chunk[1]
             subscriber.written_at = self._loop.time()
-        if log.is_closed and subscriber.index >= size:
+        if subscriber.cursor == head and self._feed.is_closed:
             subscriber.finish()
+
+    def _next_chunk(self, cursor: Cursor) -> tuple[bytes, Cursor]:
+        """The next piece behind a cursor, as an HTTP chunk."""
+        piece, behind = self._feed.next_piece(cursor)
+        chunk = chunked(piece), behind
+        if self._is_scheduled:  # `_end` clears them
+            self._chunks[cursor] = chunk
+        return chunk
 
     def _begin(self) -> None:
         self._has_grown = False
@@ -122,22 +128,6 @@ class Audience:
         self._not_before = now + min(MAX_TICK, now - self._began_at)
         if self._has_grown:
             self.wake()
-
-
-def next_piece(frames: list[bytes], index: int) -> tuple[bytes, int]:
-    """The next frames in one piece of bounded size, and the index after them."""
-    size = 0
-    end = index
-    while end < len(frames) and (end == index or size + len(frames[end]) <= MAX_WRITE_BYTES):
-        size += len(frames[end])
-        end += 1
-    return frames[index] if end == index + 1 else b"".join(frames[index:end]), end
-
-
-def _chunk(frames: list[bytes], index: int) -> tuple[bytes, int]:
-    """The same as one HTTP chunk."""
-    piece, end = next_piece(frames, index)
-    return chunked(piece), end
 
 
 def chunked(data: bytes) -> bytes:

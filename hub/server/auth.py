@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.server.problem import problem
 
-__all__ = ("BearerAuth", "HostGuard")
+__all__ = ("BearerAuth", "HostGuard", "bearer_key")
 
 
 class BearerAuth:
@@ -37,10 +37,16 @@ class BearerAuth:
         await response(scope, receive, send)
 
     def _allows(self, headers: Headers) -> bool:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip().encode())
+        key = bearer_key(headers)
+        given = _digest((key or "").encode())
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
-        return scheme.lower() == "bearer" and any(matches)
+        return key is not None and any(matches)
+
+
+def bearer_key(headers: Headers) -> str | None:
+    """The key of `Authorization: Bearer KEY`; None where none was sent."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
 
 
 class HostGuard:

@@ -1,4 +1,4 @@
-"""One log to many subscribers: pre-framed bytes straight to the transports, each subscriber a cursor.
+"""One feed to many subscribers: pre-framed bytes straight to the transports, each subscriber a cursor.
 
 Through ASGI's `send` a delivery costs about three times as much: a task wakes, a message dict is built, the chunk is
 framed anew for everyone. Here a callback writes the same bytes object to every transport that stands at the same
@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from hub.formats import sse
-from hub.server.audience import Audience, Subscriber, chunked, next_piece
+from hub.server.audience import Audience, Subscriber, chunked
+from hub.server.feed import Cursor, Feed
 from hub.server.protocol import EdgeProtocol
-from hub.streams.log import StreamLog
 
 __all__ = ("Edge",)
 
@@ -31,7 +31,7 @@ class Edge:
 
     def __init__(self, *, heartbeat_interval: float = 15.0) -> None:
         self._heartbeat_interval = heartbeat_interval
-        self._audiences: dict[StreamLog, Audience] = {}
+        self._audiences: dict[Feed, Audience] = {}
         self._ordinary: set[asyncio.Event] = set()
         self._places = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -48,19 +48,19 @@ class Edge:
         """A subscriber's response has ended."""
         self._places -= 1
 
-    async def serve(self, protocol: EdgeProtocol, log: StreamLog, index: int) -> bool:
-        """Write the log's frames from `index` on to the connection, until its end, or until the reader has left.
+    async def serve(self, protocol: EdgeProtocol, feed: Feed, cursor: Cursor) -> bool:
+        """Write the feed's frames from the cursor on to the connection, to its end, or until the reader has left.
 
         The response's headers are sent already, and its end is the caller's to send.
 
         Returns:
-            Whether the log was served to its end; else the reader has left, or the server is stopping.
+            Whether the feed was served to its end; else the reader has left, or the server is stopping.
         """
         loop = asyncio.get_running_loop()
-        subscriber = Subscriber(protocol.transport, index, loop)
-        audience = self._audiences.get(log)
+        subscriber = Subscriber(protocol.transport, cursor, loop)
+        audience = self._audiences.get(feed)
         if audience is None:
-            audience = self._audiences[log] = Audience(log, loop)
+            audience = self._audiences[feed] = Audience(feed, loop)
         if self._timer is None:
             self._timer = loop.call_later(self._interval(), self._look_after)
         if not protocol.attach(subscriber, audience) or self._is_draining:
@@ -73,23 +73,23 @@ class Edge:
             audience.remove(subscriber)
             if not len(audience):
                 audience.unwatch()
-                self._audiences.pop(log, None)
-        return log.is_closed and subscriber.index >= len(log.frames) and not subscriber.is_gone
+                self._audiences.pop(feed, None)
+        return feed.is_closed and subscriber.cursor == feed.head() and not subscriber.is_gone
 
-    async def read(self, log: StreamLog, index: int) -> AsyncGenerator[bytes, None]:
-        """The log's frames from `index` on, in pieces of what is there, for readers that take the ordinary way.
+    async def read(self, feed: Feed, cursor: Cursor) -> AsyncGenerator[bytes, None]:
+        """The feed's frames from the cursor on, in pieces of what is there, for readers that take the ordinary way.
 
-        Ends with the log, or when the server is stopping.
+        Ends with the feed, or when the server is stopping.
         """
         more = asyncio.Event()
         self._ordinary.add(more)
-        unwatch = log.watch(more.set)
+        unwatch = feed.watch(more.set)
         try:
             while not self._is_draining:
-                if index < len(log.frames):
-                    piece, index = next_piece(log.frames, index)
+                if cursor != feed.head():
+                    piece, cursor = feed.next_piece(cursor)
                     yield piece
-                elif log.is_closed:
+                elif feed.is_closed:
                     return
                 else:
                     more.clear()

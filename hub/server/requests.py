@@ -1,4 +1,4 @@
-"""What requests may say: bodies, positions, and their bounds."""
+"""What the body of a request may say, and its bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from hub.server.problem import ProblemError
 
-__all__ = ("StreamRequest", "read_body", "read_position", "read_stream_request")
+__all__ = ("StreamRequest", "read_body", "read_stream_request")
 
 MAX_DISCARDED_BYTES = 100_000_000
 """How much of a body that is too large is read and thrown away, so that its sender gets to read the answer."""
@@ -124,26 +124,6 @@ async def read_body(request: Request, *, max_bytes: int, timeout: float) -> byte
     if too_large:
         raise ProblemError(413, f"The body is larger than {max_bytes:,} bytes.", {"Connection": "close"})
     return b"".join(parts)
-
-
-def read_position(request: Request) -> int:
-    """The last event the reader has: `Last-Event-ID`, else `?after=`; -1 for none.
-
-    The header wins: a browser sends it when it connects again to an address that still says where it began.
-
-    Raises:
-        ProblemError: 400 where it is no number.
-    """
-    name, text = "Last-Event-ID", request.headers.get("last-event-id", "")
-    if not text:
-        name, text = "after", request.query_params.get("after", "")
-    text = text.strip()
-    if not text:
-        return -1
-    digits = text.removeprefix("-")
-    if not digits.isascii() or not digits.isdigit() or len(text) > 18 or int(text) < -1:
-        raise ProblemError(400, f"{name} must be the number of an event, from 0; it is {text[:40]!r}.")
-    return int(text)
 
 
 def _sentences(exc: ValidationError) -> str:

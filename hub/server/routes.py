@@ -16,10 +16,21 @@ from hub.config import HubSettings
 from hub.errors import HubBusyError
 from hub.hub import Hub
 from hub.server.edge import Edge
+from hub.server.feed import Cursor, Feed, LogFeed
+from hub.server.idempotency import Starts, keyed_start, read_idempotency_key
+from hub.server.merged_feed import MergedFeed
+from hub.server.positions import MAX_ID_BYTES, could_outgrow
 from hub.server.problem import ProblemError
-from hub.server.requests import read_position, read_stream_request
+from hub.server.query import (
+    read_limit,
+    read_position,
+    read_positions,
+    read_streams,
+    wants_event_stream,
+    wants_snapshot,
+)
+from hub.server.requests import read_stream_request
 from hub.server.sse_response import SubscriptionResponse
-from hub.streams.log import StreamLog
 
 __all__ = ("Routes",)
 
@@ -32,6 +43,7 @@ class Routes:
         self._edge = edge
         self._settings = settings
         self._answering = answering
+        self._starts = Starts(hub)
 
     def routes(self) -> list[Route]:
         """For Starlette."""
@@ -41,6 +53,7 @@ class Routes:
             Route("/v1/streams", self.streams, methods=["GET", "POST"]),
             Route("/v1/streams/{stream_id}", self.stream, methods=["GET", "DELETE"]),
             Route("/v1/streams/{stream_id}/events", self.events, methods=["GET"]),
+            Route("/v1/events", self.merged_events, methods=["GET"]),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -62,27 +75,36 @@ class Routes:
         return await (self.cancel(request) if request.method == "DELETE" else self.get(request))
 
     async def start(self, request: Request) -> Response:
-        """Begin a stream: 201 and its address, or with `Accept: text/event-stream` the stream itself."""
+        """Begin a stream: 201 and its address, or with `Accept: text/event-stream` the stream itself.
+
+        With an idempotency key that has begun a stream before, the answer is that stream's.
+        """
+        key = read_idempotency_key(request)
         body = await read_stream_request(
             request, max_bytes=self._settings.max_body_bytes, timeout=self._settings.request_timeout
         )
         models = self._answering.models
         if body.model is not None and models is not None and body.model not in models:
             raise ProblemError(422, f"The model {body.model!r} is not served here; there is: {', '.join(models)}.")
-        reads_at_once = "text/event-stream" in request.headers.get("accept", "").lower()
-        if reads_at_once:
+        if wants_event_stream(request):
             self._check_places()  # before anything is generated that nobody could read
-        info = await self._hub.start(**body.arguments())
-        events_url = f"/v1/streams/{info.stream_id}/events"
+        arguments, is_repeat = body.arguments(), False
+        if key is None:
+            info = await self._hub.start(**arguments)
+        else:
+            info, is_repeat = await self._starts.start(keyed_start(request, key, arguments), arguments)
         location = {"Location": f"/v1/streams/{info.stream_id}"}
-        if reads_at_once:
-            return self._subscription(await self._hub.log(info.stream_id), after=-1, headers=location)
-        content = {"stream_id": info.stream_id, "status": info.status, "events_url": events_url}
+        if wants_event_stream(request):
+            # Whoever sends the request again may have read some of the answer already.
+            after = read_position(request) if is_repeat else -1
+            return await self._read(info.stream_id, after, headers=location)
+        content = {"stream_id": info.stream_id, "status": info.status, "events_url": f"{location['Location']}/events"}
         return JSONResponse(content, status_code=201, headers=location)
 
     async def list(self, request: Request) -> Response:
-        """Every stream, newest first."""
-        return JSONResponse({"streams": [asdict(info) for info in await self._hub.list()]})
+        """The newest streams, newest first."""
+        infos = await self._hub.list(limit=read_limit(request))
+        return JSONResponse({"streams": [asdict(info) for info in infos]})
 
     async def get(self, request: Request) -> Response:
         """A stream's result so far."""
@@ -95,23 +117,36 @@ class Routes:
 
     async def events(self, request: Request) -> Response:
         """Subscribe to a stream."""
-        stream = await self._hub.log(request.path_params["stream_id"])
-        after = read_position(request)
-        snapshot = request.query_params.get("snapshot", "").lower() in ("1", "true")
-        if stream.is_closed and after == stream.last_seq:
-            return Response(status_code=204)  # ends a browser's EventSource for good
-        self._check_places()
-        return self._subscription(stream, after=after, snapshot=snapshot)
+        after, snapshot = read_position(request), wants_snapshot(request)
+        return await self._read(request.path_params["stream_id"], after, snapshot=snapshot)
 
-    def _subscription(
-        self, stream: StreamLog, *, after: int, snapshot: bool = False, headers: dict[str, str] | None = None
+    async def merged_events(self, request: Request) -> Response:
+        """Subscribe to several streams at once."""
+        streams = read_streams(request)
+        positions = read_positions(request, len(streams))
+        asked = list(zip(streams, positions, strict=True))
+        logs = [await self._hub.log(stream_id, at_least=after) for stream_id, after in asked]
+        for log, after in zip(logs, positions, strict=True):
+            if after > log.last_seq:
+                detail = f"Position {after} lies beyond the last event of stream {log.stream_id!r}, {log.last_seq}."
+                raise ProblemError(400, detail)
+        if could_outgrow([log.last_seq for log in logs]):
+            raise ProblemError(400, f"The positions of these streams could outgrow an id of {MAX_ID_BYTES} bytes.")
+        feed = MergedFeed(tuple(logs))
+        return self._subscription(feed, feed.begin(positions, snapshot=wants_snapshot(request)))
+
+    async def _read(
+        self, stream_id: str, after: int, *, snapshot: bool = False, headers: dict[str, str] | None = None
     ) -> Response:
+        feed = LogFeed(await self._hub.log(stream_id, at_least=after))
+        return self._subscription(feed, feed.begin(after, snapshot=snapshot), headers)
+
+    def _subscription(self, feed: Feed, cursor: Cursor, headers: dict[str, str] | None = None) -> Response:
+        if feed.is_closed and cursor == feed.head():
+            return Response(status_code=204, headers=headers)  # ends a browser's EventSource for good
+        self._check_places()
         return SubscriptionResponse(
-            self._edge,
-            stream,
-            stream.begin(after, snapshot=snapshot),
-            heartbeat_interval=self._settings.heartbeat_interval,
-            headers=headers,
+            self._edge, feed, cursor, heartbeat_interval=self._settings.heartbeat_interval, headers=headers
         )
 
     def _check_places(self) -> None:

@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from hub.formats import sse
 from hub.server.edge import Edge
+from hub.server.feed import Cursor, Feed
 from hub.server.protocol import EdgeProtocol, edge_protocol
-from hub.streams.log import Position, StreamLog
 
 __all__ = ("SubscriptionResponse",)
 
@@ -26,12 +26,12 @@ AppStatus.enable_automatic_graceful_drain = False
 
 
 class SubscriptionResponse(Response):
-    """A log's events as SSE, from a position on, through `done`.
+    """A feed's events as SSE, from a cursor on, to its end.
 
     Args:
         edge: Serves the connections it can; it also tells when the server is stopping.
-        stream: The log.
-        position: Where to begin.
+        feed: What to read.
+        cursor: Where to begin.
         heartbeat_interval: Seconds of silence after which a comment is sent.
         headers: Further headers.
     """
@@ -39,16 +39,16 @@ class SubscriptionResponse(Response):
     def __init__(
         self,
         edge: Edge,
-        stream: StreamLog,
-        position: Position,
+        feed: Feed,
+        cursor: Cursor,
         *,
         heartbeat_interval: float,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status_code=200, headers={**sse.HEADERS, **(headers or {})}, media_type=sse.MEDIA_TYPE)
         self._edge = edge
-        self._stream = stream
-        self._position = position
+        self._feed = feed
+        self._cursor = cursor
         self._heartbeat_interval = heartbeat_interval
         del self.headers["content-length"]
 
@@ -67,14 +67,10 @@ class SubscriptionResponse(Response):
             if not is_handed_over:
                 self._edge.leave()
 
-    def _opening(self) -> bytes:
-        snapshot = self._position.snapshot
-        return sse.retry_frame(RETRY_DELAY) + (sse.frame(snapshot) if snapshot else b"")
-
     async def _begin(self, protocol: EdgeProtocol, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self._opening(), "more_body": True})
-        protocol.go_on_with(partial(_serve_and_end, self._edge, protocol, self._stream, self._position.index))
+        await send({"type": "http.response.body", "body": sse.retry_frame(RETRY_DELAY), "more_body": True})
+        protocol.go_on_with(partial(_serve_and_end, self._edge, protocol, self._feed, self._cursor))
 
     async def _by_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = EventSourceResponse(
@@ -87,15 +83,15 @@ class SubscriptionResponse(Response):
         await response(scope, receive, send)
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
-        yield self._opening()
-        async with aclosing(self._edge.read(self._stream, self._position.index)) as pieces:
+        yield sse.retry_frame(RETRY_DELAY)
+        async with aclosing(self._edge.read(self._feed, self._cursor)) as pieces:
             async for piece in pieces:
                 yield piece
 
 
-async def _serve_and_end(edge: Edge, protocol: EdgeProtocol, stream: StreamLog, index: int, send: Send) -> None:
+async def _serve_and_end(edge: Edge, protocol: EdgeProtocol, feed: Feed, cursor: Cursor, send: Send) -> None:
     try:
-        await edge.serve(protocol, stream, index)
+        await edge.serve(protocol, feed, cursor)
     finally:
         edge.leave()
     await send({"type": "http.response.body", "body": b"", "more_body": False})

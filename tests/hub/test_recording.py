@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.completion import fold
-from hub.errors import ConfigurationError, HubBusyError
+from hub.errors import ConfigurationError, HubBusyError, StoreError, StreamExistsError
 from hub.events import Done, Meta, Snapshot, Usage
 from hub.hub import Hub
 from hub.recording import continued, end, record, take_up
@@ -126,9 +126,15 @@ class Workers:
     running = 3
 
     def __init__(self) -> None:
+        self.announced: set[str] = set()
         self.submitted: list[tuple[str, Mapping[str, Any]]] = []
         self.fails: Exception | None = None
         self.drained: list[float] = []
+
+    async def announce(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
+        if isinstance(self.fails, HubBusyError):
+            raise self.fails
+        self.announced.add(stream_id)
 
     async def submit(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
         if self.fails is not None:
@@ -157,13 +163,33 @@ async def test_a_workforce_gets_what_is_to_be_generated_and_anyone_writes_the_lo
 
 
 @in_standing_time
-async def test_what_no_workforce_takes_ends_and_is_said_so() -> None:
+async def test_where_too_many_wait_no_stream_is_made() -> None:
     workers, store = Workers(), MemoryStreamStore()
     workers.fails = HubBusyError("too many wait", retry_after=5.0)
     async with Hub(None, store, workforce=workers) as hub:
         with pytest.raises(HubBusyError):
             await hub.start(messages=HELLO, stream_id="str_1")
+        assert list(await hub.list()) == []
+
+
+@in_standing_time
+async def test_a_stream_that_no_worker_can_be_told_of_ends() -> None:
+    workers, store = Workers(), MemoryStreamStore()
+    workers.fails = StoreError("away")
+    async with Hub(None, store, workforce=workers) as hub:
+        with pytest.raises(StoreError):
+            await hub.start(messages=HELLO, stream_id="str_1")
         assert (await hub.get("str_1")).status == "failed"
+
+
+@in_standing_time
+async def test_an_announcement_stands_whoever_else_announced_the_same() -> None:
+    workers, store = Workers(), MemoryStreamStore()
+    async with Hub(None, store, workforce=workers) as hub:
+        await hub.start(messages=HELLO, stream_id="str_1")
+        with pytest.raises(StreamExistsError):
+            await hub.start(messages=HELLO, stream_id="str_1")
+        assert (workers.announced, len(workers.submitted)) == ({"str_1"}, 1)
 
 
 @in_standing_time

@@ -82,7 +82,7 @@ StartHub = Callable[..., AbstractAsyncContextManager[RunningHub]]
 
 @asynccontextmanager
 async def run_hub(
-    *, protocol: str = "edge", generator: Any = None, max_streams: int = 1000, **settings: Any
+    *, protocol: str = "edge", generator: Any = None, store: Any = None, max_streams: int = 1000, **settings: Any
 ) -> AsyncIterator[RunningHub]:
     hub_settings = HubSettings(**{"drain_timeout": 0.0, **settings})
     listener = listen("127.0.0.1", 0)
@@ -93,7 +93,7 @@ async def run_hub(
         endpoint = await stack.enter_async_context(ScriptedEndpoint(handler=EchoHandler(0.0)))
         client = OpenAIClient("scripted", base_url=endpoint.base_url, api_key="EMPTY", retry=RetryPolicy(attempts=1))
         await stack.enter_async_context(client)
-        hub = await stack.enter_async_context(Hub(generator or client, max_streams=max_streams))
+        hub = await stack.enter_async_context(Hub(generator or client, store, max_streams=max_streams))
         edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval)
         answering = Answering("scripted", None, "scripted", "The scripted endpoint repeats your words.")
         server = build_server(hub, edge, hub_settings, answering, http=PROTOCOLS[protocol])

@@ -19,6 +19,7 @@ KEYS = "first-key, second-key"
         ("GET", "/v1/streams/str_x"),
         ("DELETE", "/v1/streams/str_x"),
         ("GET", "/v1/streams/str_x/events"),
+        ("GET", "/v1/events?stream=str_x"),
     ],
 )
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer", "Basic first-key", "first-key"])
@@ -60,3 +61,11 @@ async def test_a_page_of_an_allowed_origin_may_read_and_no_other(start_hub: Star
         refused = await running.http.options("/v1/streams", headers={"Origin": "https://evil.example", **asking})
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
     assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_a_page_of_an_allowed_origin_may_send_an_idempotency_key(start_hub: StartHub) -> None:
+    async with start_hub(cors_origins="https://app.example") as running:
+        asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
+        response = await running.http.options("/v1/streams", headers={"Origin": "https://app.example", **asking})
+    assert response.status_code == 200
+    assert "idempotency-key" in response.headers["access-control-allow-headers"].lower()

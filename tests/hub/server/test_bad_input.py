@@ -85,6 +85,11 @@ async def test_a_position_beyond_the_end_is_400(any_hub: RunningHub) -> None:
     assert_problem(response, 400, "999")
 
 
+@pytest.mark.parametrize("limit", ["", "0", "-1", "1001", "ten", "1.5", "٣", "9" * 40])
+async def test_a_limit_that_makes_no_sense_is_400(running_hub: RunningHub, limit: str) -> None:
+    assert_problem(await running_hub.http.get(f"/v1/streams?limit={limit}"), 400, "limit", "1,000")
+
+
 async def test_an_endpoint_that_fails_is_an_error_event_with_a_sentence(any_hub: RunningHub) -> None:
     any_hub.endpoint.enqueue(status_reply(404, "The model `nope` does not exist", code="model_not_found"))
     events = await any_hub.read(await any_hub.start(model="nope"))

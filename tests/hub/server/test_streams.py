@@ -9,9 +9,11 @@ import httpx2
 import pytest
 
 from hub.events import Snapshot, TextDelta
+from hub.streams.log import StreamLog
+from hub.streams.memory import MemoryStreamStore
 from hub.testing import Gate, chat_reply, check_grammar
 
-from .conftest import HELLO, RunningHub, events_of
+from .conftest import HELLO, RunningHub, StartHub, events_of
 
 
 async def test_start_answers_201_with_the_stream_and_where_to_read_it(any_hub: RunningHub) -> None:
@@ -190,6 +192,45 @@ async def test_list_is_newest_first(any_hub: RunningHub) -> None:
     first, second = await any_hub.start(), await any_hub.start()
     listed = (await any_hub.http.get("/v1/streams")).json()["streams"]
     assert [stream["stream_id"] for stream in listed] == [second, first]
+
+
+async def test_list_is_100_long_where_nothing_else_is_asked(start_hub: StartHub) -> None:
+    store = MemoryStreamStore()
+    async with start_hub(store=store) as running:
+        streams = [f"str_{number}" for number in range(1_003)]
+        for stream_id in streams:
+            await store.create(stream_id)
+        for query, count in (("", 100), ("?limit=3", 3), ("?limit=1000", 1_000)):
+            listed = (await running.http.get(f"/v1/streams{query}")).json()["streams"]
+            assert [stream["stream_id"] for stream in listed] == streams[::-1][:count]
+
+
+class LaggingStore(MemoryStreamStore):
+    """What a store of several processes may do: the log it opens holds no more than a reader is known to have seen."""
+
+    async def open(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
+        log = await super().open(stream_id)
+        if log.last_seq < 2:
+            return log
+        copy = StreamLog(stream_id, created_at=log.created_at)
+        copy.append([event for event in log.events if event.seq <= at_least])
+        asyncio.get_running_loop().call_soon(copy.append, log.events)
+        return copy
+
+
+@pytest.mark.parametrize("several", [False, True])
+async def test_a_position_that_this_process_has_yet_to_see_is_not_beyond_the_end(
+    start_hub: StartHub, several: bool
+) -> None:
+    async with start_hub(store=LaggingStore()) as running:
+        running.endpoint.enqueue(chat_reply(["a ", "b ", "c"], usage=True))
+        stream_id = await running.start()
+        whole = await running.read(stream_id)
+        for after in range(len(whole) - 1):
+            path = f"/v1/events?stream={stream_id}" if several else f"/v1/streams/{stream_id}/events"
+            async with running.http.stream("GET", path, headers={"Last-Event-ID": str(after)}) as response:
+                assert response.status_code == 200
+                assert [event async for event in events_of(response)] == whole[after + 1 :]
 
 
 async def test_head_sends_headers_only(any_hub: RunningHub) -> None:
