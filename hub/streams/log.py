@@ -83,7 +83,7 @@ class StreamLog:
             SequenceGapError: Events are missing between the last one and these, or among them.
             MalformedEventError: One of them has no JSON.
         """
-        new = self._unknown(events)
+        new = self.unknown(events)
         if not new:
             return
         # All are encoded before any is added: one that can't be must leave nothing behind.
@@ -155,8 +155,12 @@ class StreamLog:
                 return None
         return index
 
-    def _unknown(self, events: Sequence[LLMEvent]) -> list[LLMEvent]:
-        """Those of the events that come next, through `done`."""
+    def unknown(self, events: Sequence[LLMEvent]) -> list[LLMEvent]:
+        """Those of the events that come next, through `done`; those that the log has already are passed over.
+
+        Raises:
+            SequenceGapError: Events are missing between the last one and these, or among them.
+        """
         new: list[LLMEvent] = []
         expected = self.last_seq + 1
         for event in events:

@@ -218,12 +218,13 @@ def in_standing_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable
             return loop
 
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_without_leaks(test(*args, **kwargs)))
+            runner.run(without_leaks(test(*args, **kwargs)))
 
     return run
 
 
-async def _without_leaks(test: Coroutine[Any, Any, None]) -> None:
+async def without_leaks(test: Coroutine[Any, Any, None]) -> None:
+    """Run it, and fail where it leaves a task behind."""
     await test
     assert asyncio.all_tasks() == {asyncio.current_task()}, "tasks were left behind"
 

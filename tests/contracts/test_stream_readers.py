@@ -16,13 +16,14 @@ from hub.streams.base import StreamStore
 from hub.testing import check_grammar, collect
 
 from .conftest import events_of, kept
-from .samples import RandomStream, a_stream, in_standing_time, meta, positions, random_merge, text, turns
+from .samples import RandomStream, a_stream, meta, positions, random_merge, text, turns
+from .stream_stores import over
 
 SEEDS = range(10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@in_standing_time
+@over()
 async def test_readers_from_any_position_get_each_event_once_while_it_grows(store: StreamStore, seed: int) -> None:
     events = RandomStream(seed, snapshots=True).events
     epoch = await store.create("str_1")
@@ -34,7 +35,7 @@ async def test_readers_from_any_position_get_each_event_once_while_it_grows(stor
         while rest:
             batch = [rest.pop(0) for _ in range(min(len(rest), rand.randrange(1, 6)))]
             await store.append("str_1", batch, epoch=epoch)
-            await asyncio.sleep(rand.choice((0, 0.01)))
+            await turns(rand.choice((0, 3)))
 
     async def read(after: int) -> list[LLMEvent]:
         while log.last_seq < after:
@@ -48,45 +49,45 @@ async def test_readers_from_any_position_get_each_event_once_while_it_grows(stor
         assert reader.result() == events[after + 1 :]
 
 
-@in_standing_time
+@over()
 async def test_many_readers_read_at_their_own_pace(store: StreamStore) -> None:
     events = a_stream(*(f" {n}" for n in range(300)))
     epoch = await store.create("str_1")
 
-    async def read(delay: float) -> list[LLMEvent]:
+    async def read(pause: int) -> list[LLMEvent]:
         received = []
         async for event in (await store.open("str_1")).read():
             received.append(event)
-            await asyncio.sleep(delay)
+            await turns(pause)
         return received
 
     async with asyncio.TaskGroup() as tasks:
-        readers = [tasks.create_task(read(n % 7 / 100)) for n in range(100)]
+        readers = [tasks.create_task(read(n % 7)) for n in range(50)]
         await turns()
         for event in events:
             await store.append("str_1", [event], epoch=epoch)
-            await asyncio.sleep(0.01)
     assert all(reader.result() == events for reader in readers)
 
 
-@in_standing_time
+@over()
 async def test_a_reader_waits_for_the_end_and_a_dropped_one_is_forgotten(store: StreamStore) -> None:
     epoch = await store.create("str_1")
     log = await store.open("str_1")
     await store.append("str_1", [meta(0)], epoch=epoch)
     reader = log.read()
     assert await anext(reader) == meta(0)
+    before = len(log._watchers)
     waiting = asyncio.ensure_future(anext(reader))
     await turns()
     assert not waiting.done()
-    assert len(log._watchers) == 1
+    assert len(log._watchers) == before + 1
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert len(log._watchers) == 0
+    assert len(log._watchers) == before
 
 
-@in_standing_time
+@over()
 async def test_a_watcher_hears_of_each_append_until_it_stops(store: StreamStore) -> None:
     epoch = await store.create("str_1")
     log = await store.open("str_1")
@@ -101,7 +102,7 @@ async def test_a_watcher_hears_of_each_append_until_it_stops(store: StreamStore)
     assert heard == [2, 3]
 
 
-@in_standing_time
+@over()
 async def test_a_position_beyond_the_end_is_refused(store: StreamStore) -> None:
     epoch = await store.create("str_1")
     log = await store.open("str_1")
@@ -117,7 +118,7 @@ async def test_a_position_beyond_the_end_is_refused(store: StreamStore) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@in_standing_time
+@over()
 async def test_a_snapshot_asked_for_stands_for_all_before_it(store: StreamStore, seed: int) -> None:
     events = RandomStream(seed).events
     epoch = await store.create("str_1")
@@ -132,7 +133,7 @@ async def test_a_snapshot_asked_for_stands_for_all_before_it(store: StreamStore,
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@in_standing_time
+@over()
 async def test_a_late_joiner_of_an_ended_stream_gets_a_snapshot_and_then_done(store: StreamStore, seed: int) -> None:
     events = RandomStream(seed).events
     await kept(store, "str_1", events)
@@ -144,7 +145,7 @@ async def test_a_late_joiner_of_an_ended_stream_gets_a_snapshot_and_then_done(st
     assert fold([first, end]) == fold(events)
 
 
-@in_standing_time
+@over()
 async def test_a_snapshot_for_a_resumer_adjoins_what_it_has(store: StreamStore) -> None:
     events = a_stream("a", "b", "c")
     await kept(store, "str_1", events)
@@ -155,7 +156,7 @@ async def test_a_snapshot_for_a_resumer_adjoins_what_it_has(store: StreamStore) 
 
 
 @pytest.mark.parametrize("after", [3, 4, 5])
-@in_standing_time
+@over()
 async def test_who_lacks_nothing_but_the_end_gets_no_snapshot(store: StreamStore, after: int) -> None:
     events = a_stream("a", "b", "c")
     await kept(store, "str_1", events)
@@ -164,7 +165,7 @@ async def test_who_lacks_nothing_but_the_end_gets_no_snapshot(store: StreamStore
     assert [event.type for event in received] == {3: ["snapshot", "done"], 4: ["done"], 5: []}[after]
 
 
-@in_standing_time
+@over()
 async def test_a_snapshot_of_nothing_is_none(store: StreamStore) -> None:
     epoch = await store.create("str_1")
     log = await store.open("str_1")
@@ -176,7 +177,7 @@ async def test_a_snapshot_of_nothing_is_none(store: StreamStore) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@in_standing_time
+@over()
 async def test_who_stands_inside_a_merged_event_is_told_by_a_gap_snapshot(store: StreamStore, seed: int) -> None:
     whole = RandomStream(seed).events
     events = random_merge(whole, seed, merge_neighbours)
@@ -194,7 +195,7 @@ async def test_who_stands_inside_a_merged_event_is_told_by_a_gap_snapshot(store:
         assert fold([*whole[: after + 1], *received]) == fold(whole)
 
 
-@in_standing_time
+@over()
 async def test_who_stands_inside_a_merged_event_of_a_running_stream_reads_on_behind_its_snapshot(
     store: StreamStore,
 ) -> None:
@@ -209,7 +210,7 @@ async def test_who_stands_inside_a_merged_event_of_a_running_stream_reads_on_beh
     assert (first.type, first.seq, first.span, rest) == ("snapshot", 4, 2, events[5:])
 
 
-@in_standing_time
+@over()
 async def test_a_log_that_begins_with_a_snapshot_serves_every_position(store: StreamStore) -> None:
     events = a_stream(*"abcdef")
     first = Snapshot(stream_id="str_1", seq=4, span=5, result=fold(events[:5]), reason="takeover")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Self
+from weakref import finalize
 
 from tests.real.processes import ServerProcess, free_port
 
@@ -36,8 +38,12 @@ class RedisServer(ServerProcess):
     def __init__(self, binary: str, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        # A folder of its own: one that it finds a dump in, it would load.
+        folder = mkdtemp()
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        super().__init__([*command, *options], ready="Ready to accept connections")
+        command += ["--dir", folder, *options]
+        super().__init__(command, ready="Ready to accept connections")
 
     def __enter__(self) -> Self:
         self.start()
