@@ -1,0 +1,51 @@
+"""Which errors of Redis pass by themselves."""
+
+from __future__ import annotations
+
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004 - redis-py's name
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - redis-py's name
+    TryAgainError,
+)
+
+__all__ = ("FAULTS", "is_misplaced", "is_passing")
+
+FAULTS: tuple[type[Exception], ...] = (RedisError, RedisClusterException, OSError)
+"""What a call may raise."""
+
+_PASSING = (
+    ConnectionError,
+    TimeoutError,
+    OSError,  # the built-in TimeoutError is one
+    AskError,  # MovedError is one
+    TryAgainError,
+    ClusterDownError,
+    ReadOnlyError,  # a master that became a replica
+    OutOfMemoryError,
+    RedisClusterException,
+)
+
+# The first words of errors that redis-py has no class for: https://github.com/redis/redis/blob/7.0/src/server.c
+# (createSharedObjects, read 2026-11-21). The disk is full, too few replicas, a long script.
+_PASSING_WORDS = ("MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE")
+
+
+def is_passing(exc: Exception) -> bool:
+    """Whether the same command may succeed a little later: the server is away, starts, fails over or has no room."""
+    if isinstance(exc, (AuthenticationError, AuthorizationError)):
+        return False
+    return isinstance(exc, _PASSING) or (isinstance(exc, ResponseError) and str(exc).startswith(_PASSING_WORDS))
+
+
+def is_misplaced(exc: Exception) -> bool:
+    """Whether it says, or may mean, that a cluster's keys lie elsewhere than we believe."""
+    return not isinstance(exc, (TryAgainError, OutOfMemoryError)) and is_passing(exc)
