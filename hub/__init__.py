@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from hub.hub import Generation as Generation
     from hub.hub import Generator as Generator
     from hub.hub import Hub as Hub
+    from hub.jobs.queue import RedisJobQueue as RedisJobQueue
+    from hub.jobs.remote import RemoteWorkers as RemoteWorkers
     from hub.limits.base import Permit as Permit
     from hub.limits.base import RateLimiter as RateLimiter
     from hub.limits.limiter import Limiter as Limiter
@@ -129,11 +131,15 @@ if TYPE_CHECKING:
     from hub.streams.base import StreamStore as StreamStore
     from hub.streams.log import StreamLog as StreamLog
     from hub.streams.memory import MemoryStreamStore as MemoryStreamStore
+    from hub.streams.opening import open_stream_store as open_stream_store
+    from hub.streams.redis import RedisStreamStore as RedisStreamStore
+    from hub.streams.sqlite import SqliteStreamStore as SqliteStreamStore
     from hub.structured import PartialParser as PartialParser
     from hub.structured import ResponseModel as ResponseModel
     from hub.upstream.clocks import Timeouts as Timeouts
     from hub.upstream.connections import Fallback as Fallback
     from hub.upstream.retry import RetryPolicy as RetryPolicy
+    from hub.worker import Worker as Worker
 
 _MODULES = {
     "hub.batch": (
@@ -222,6 +228,8 @@ _MODULES = {
     ),
     "hub.limits.limiter": ("Limiter",),
     "hub.limits.token_bucket": ("TokenBucket",),
+    "hub.jobs.queue": ("RedisJobQueue",),
+    "hub.jobs.remote": ("RemoteWorkers",),
     "hub.llm": (
         "AnswerStream",
         "LLM",
@@ -277,6 +285,9 @@ _MODULES = {
     ),
     "hub.streams.log": ("StreamLog",),
     "hub.streams.memory": ("MemoryStreamStore",),
+    "hub.streams.opening": ("open_stream_store",),
+    "hub.streams.redis": ("RedisStreamStore",),
+    "hub.streams.sqlite": ("SqliteStreamStore",),
     "hub.structured": (
         "PartialParser",
         "ResponseModel",
@@ -284,6 +295,7 @@ _MODULES = {
     "hub.upstream.clocks": ("Timeouts",),
     "hub.upstream.connections": ("Fallback",),
     "hub.upstream.retry": ("RetryPolicy",),
+    "hub.worker": ("Worker",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -36,13 +36,14 @@ class Answering:
     Attributes:
         model: The model that answers where a request names none.
         models: Those a request may name; None where the endpoint decides.
-        source: A model on this machine, an endpoint, or the scripted stand-in, which is no model.
+        source: A model on this machine, an endpoint, the scripted stand-in, which is no model, an application of
+            one's own, or workers that know.
         notice: A sentence or two for people.
     """
 
     model: str
     models: tuple[str, ...] | None
-    source: Literal["local", "endpoint", "scripted"]
+    source: Literal["local", "endpoint", "scripted", "application", "workers"]
     notice: str
 
 

@@ -79,7 +79,9 @@ class HubSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", validation_alias="HUB_HOST")
     port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices("HUB_PORT", "PORT"))
-    store: str = Field("memory", validation_alias="HUB_STORE")
+    store: str | None = Field(None, validation_alias="HUB_STORE", repr=False)  # may hold a password
+    generations: Literal["here", "workers"] = Field("here", validation_alias="HUB_GENERATIONS")
+    workers: int = Field(1, ge=1, le=256, validation_alias="HUB_WORKERS")
     api_keys: SecretStr | None = Field(None, validation_alias="HUB_API_KEYS")
     insecure: bool = Field(False, validation_alias="HUB_INSECURE")
     models: str | None = Field(None, validation_alias="HUB_MODELS")
@@ -93,6 +95,10 @@ class HubSettings(BaseSettings):
     request_timeout: float = Field(20.0, gt=0, validation_alias="HUB_REQUEST_TIMEOUT")
     stuck_timeout: float = Field(30.0, gt=0, validation_alias="HUB_STUCK_TIMEOUT")
     drain_timeout: float = Field(20.0, ge=0, validation_alias="HUB_DRAIN_TIMEOUT")
+    app: str | None = Field(None, validation_alias="HUB_APP")
+    concurrency: int = Field(100, ge=1, validation_alias="HUB_CONCURRENCY")
+    max_attempts: int = Field(3, ge=1, validation_alias="HUB_MAX_ATTEMPTS")
+    max_queued: int = Field(10_000, ge=1, validation_alias="HUB_MAX_QUEUED")
 
     def key_list(self) -> tuple[str, ...]:
         """The bearer keys that open the hub; empty where it stands open."""

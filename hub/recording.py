@@ -6,18 +6,18 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from hub.errors import StaleWriterError, StoreError
-from hub.events import Done, EndStatus, LLMEvent, Meta, Usage
+from hub.events import Done, EndStatus, LLMEvent, Meta, Snapshot, Usage
 from hub.result import Failure, TokenUsage
 from hub.streams.base import StreamStore
 from hub.streams.log import StreamLog
-from hub.streams.takeover import takeover
+from hub.streams.takeover import LOST_POSITIONS, takeover
 
-__all__ = ("Generation", "Generator", "continued", "end", "record", "take_up")
+__all__ = ("Generation", "Generator", "Recorded", "continued", "end", "end_in_store", "record", "take_up")
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,9 @@ MAX_STREAM_BYTES = 64_000_000
 
 END_TIMEOUT = 1.0
 """Seconds that the store has for the end of a stream that is broken off."""
+
+Recorded: TypeAlias = Literal["ended", "fenced", "left"]
+"""What became of a log: it has its end; another writes it; it is as it is, and somebody has to go on with it."""
 
 _INTERRUPTED = Failure(code="interrupted", message="The hub stopped while the answer was under way.", retryable=True)
 _TOO_LONG = Failure(code="budget_exceeded", message="The answer grew beyond what a stream may hold.")
@@ -59,20 +62,32 @@ class Generator(Protocol):
         ...
 
 
-async def record(generation: Generation, stream: StreamLog, store: StreamStore, epoch: int) -> None:
+async def record(
+    generation: Generation,
+    stream: StreamLog,
+    store: StreamStore,
+    epoch: int,
+    *,
+    unfinished: Literal["end", "leave"] = "end",
+) -> Recorded:
     """Write a generation into its log until it has ended, or another writer has taken the stream over.
-
-    Cancelled, it ends the log as `interrupted` first.
 
     Args:
         generation: Not read from yet.
         stream: Its log, as the store gave it.
         store: Where the log is.
         epoch: The writer's.
+        unfinished: What becomes of the log where the task is cancelled or the store fails: `end` ends it as failed,
+            at least for its readers here; `leave` leaves it as it is, for the next writer.
+
+    Returns:
+        What became of the log.
     """
+    leaves = unfinished == "leave"
     stream_id = stream.stream_id
     unsaved: list[LLMEvent] = []
     failure: Failure | None = _BROKEN
+    outcome: Recorded = "left"
     unwatch = await store.watch_cancel(stream_id, generation.stop)
     try:
         async with aclosing(generation.batches()) as batches:
@@ -84,13 +99,13 @@ async def record(generation: Generation, stream: StreamLog, store: StreamStore, 
                     failure = _TOO_LONG
                     break
     except asyncio.CancelledError:
-        failure = _INTERRUPTED
+        failure = None if leaves else _INTERRUPTED
         raise
     except StaleWriterError:
         log.info("stream %s has another writer; this one stops", stream_id)
-        failure = None
+        failure, outcome = None, "fenced"
     except StoreError:
-        failure = _UNSTORED
+        failure = None if leaves else _UNSTORED
         log.exception("the log of stream %s can't be written", stream_id)
     except Exception:
         log.exception("the generation of stream %s failed", stream_id)
@@ -98,7 +113,8 @@ async def record(generation: Generation, stream: StreamLog, store: StreamStore, 
         unwatch()
         if failure is not None and not stream.is_closed:
             due = _due(generation, failure, unsaved, stream.last_seq)
-            await end(stream, store, epoch, failure=failure, due=due)
+            await (end_in_store if leaves else end)(stream, store, epoch, failure=failure, due=due)
+    return "ended" if stream.is_closed else outcome
 
 
 async def end(
@@ -122,19 +138,46 @@ async def end(
     """
     is_writer = True
     try:
-        if due:
-            is_writer = await _store_end(stream, due, store, epoch)
-        if is_writer and not stream.is_closed:
-            is_writer = await _store_end(stream, stream.ending(status, failure), store, epoch)
+        is_writer = await end_in_store(stream, store, epoch, status=status, failure=failure, due=due)
     finally:
         if is_writer and not stream.is_closed:
             # The store has no end for it; whoever reads here must not wait for one for ever.
             stream.append(stream.ending(status, failure))
 
 
-async def take_up(stream: StreamLog, store: StreamStore, epoch: int) -> None:
-    """Say in a log that has another writer now what is due before a further attempt."""
-    snapshot = takeover(stream)
+async def end_in_store(
+    stream: StreamLog,
+    store: StreamStore,
+    epoch: int,
+    *,
+    status: EndStatus = "failed",
+    failure: Failure | None = None,
+    due: Sequence[LLMEvent] = (),
+) -> bool:
+    """End a log as `end` does, or leave it open where the store fails.
+
+    Returns:
+        Whether the log is the caller's to write still.
+    """
+    is_writer = True
+    if due:
+        is_writer = await _store_end(stream, due, store, epoch)
+    if is_writer and not stream.is_closed:
+        is_writer = await _store_end(stream, stream.ending(status, failure), store, epoch)
+    return is_writer
+
+
+async def take_up(stream: StreamLog, store: StreamStore, epoch: int, *, was_begun: bool = False) -> None:
+    """Say in a log that has another writer now what is due before a further attempt.
+
+    Args:
+        stream: The log.
+        store: Where it is.
+        epoch: The new writer's.
+        was_begun: Another writer has been at it. A crash may have taken back all that readers saw of it: then an empty
+            log doesn't begin at position 0 again, where other events stood, nor with the same attempt.
+    """
+    snapshot = _nothing_left(stream) if was_begun and stream.last_seq < 0 else takeover(stream)
     if snapshot is not None:
         # Reckoned before the snapshot is in the log: it doesn't tell whether the attempt's usage has come.
         due = [
@@ -142,6 +185,13 @@ async def take_up(stream: StreamLog, store: StreamStore, epoch: int) -> None:
             for number, event in enumerate(stream.abandoned(), 1)
         ]
         await store.append(stream.stream_id, [snapshot, *due], epoch=epoch)
+
+
+def _nothing_left(stream: StreamLog) -> Snapshot:
+    result = msgspec.structs.replace(stream.result(), last_seq=LOST_POSITIONS)
+    return Snapshot(
+        stream_id=stream.stream_id, seq=LOST_POSITIONS, span=LOST_POSITIONS + 1, result=result, reason="takeover"
+    )
 
 
 def continued(generation: Generation, stream: StreamLog) -> Generation:

@@ -1,4 +1,4 @@
-"""The command line: `hub serve | chat | batch | cache | tail | doctor`."""
+"""The command line: `hub serve | work | jobs | chat | batch | cache | tail | doctor`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llm-stream-hub {version('llm-stream-hub')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_serve, _add_chat, _add_batch, _add_cache, _add_tail, _add_doctor):
+    for add in (_add_serve, _add_work, _add_jobs, _add_chat, _add_batch, _add_cache, _add_tail, _add_doctor):
         add(commands)
     return parser
 
@@ -42,7 +42,20 @@ def _add_serve(commands: Any) -> None:
         "--port", type=_port, help="port to listen on, 0 for a free one (HUB_PORT or PORT; default 8080)"
     )
     _add_endpoint_options(parser)
-    parser.add_argument("--store", metavar="URL", help="where streams are kept: memory (HUB_STORE; default memory)")
+    _add_store(parser)
+    parser.add_argument(
+        "--generations",
+        choices=("here", "workers"),
+        help="where answers are generated: in this process, or in `hub work` (HUB_GENERATIONS; default here)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_processes,
+        metavar="N",
+        help="web processes that share the port; above 1 the store is Redis (HUB_WORKERS; default 1)",
+    )
+    parser.add_argument("--fd", type=int, metavar="N", help="serve on the listening socket with this number")
+    parser.add_argument("--until-eof", action="store_true", help=argparse.SUPPRESS)  # how a web process is begun
     parser.add_argument(
         "--insecure",
         action="store_true",
@@ -51,6 +64,42 @@ def _add_serve(commands: Any) -> None:
     )
     _add_verbose(parser)
     parser.set_defaults(module="hub.cli.serve")
+
+
+def _add_work(commands: Any) -> None:
+    parser = commands.add_parser(
+        "work",
+        help="generate streams that web processes are asked for",
+        description="Take jobs that `hub serve --generations workers` puts on Redis, and write each stream. SIGTERM "
+        "lets what runs end within HUB_DRAIN_TIMEOUT, and hands over the rest to other workers.",
+    )
+    parser.add_argument("--store", metavar="URL", help="where streams and jobs are kept: redis://… (HUB_STORE)")
+    parser.add_argument(
+        "--concurrency", type=_concurrency, metavar="N", help="streams at once (HUB_CONCURRENCY; default 100)"
+    )
+    parser.add_argument("--name", help="the worker's name, which no other may have (default: host, process, number)")
+    _add_endpoint_options(parser)
+    _add_verbose(parser)
+    parser.set_defaults(module="hub.cli.work")
+
+
+def _add_jobs(commands: Any) -> None:
+    parser = commands.add_parser(
+        "jobs",
+        help="say what waits for workers, who works, what was set aside",
+        description="Say how many streams wait for workers, since when the oldest does, who works, and which jobs were "
+        "set aside since too many workers were lost with them.",
+    )
+    parser.add_argument("--store", metavar="URL", help="where streams and jobs are kept: redis://… (HUB_STORE)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.set_defaults(module="hub.cli.jobs", action="survey")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for action, what in (("retry", "ask again for a job that was set aside, as a new stream"), ("drop", "forget it")):
+        each = actions.add_parser(action, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        which = each.add_mutually_exclusive_group(required=True)
+        which.add_argument("stream_id", nargs="?", metavar="STREAM_ID", help="the job's stream")
+        which.add_argument("--all", action="store_true", help="every one")
+        each.set_defaults(action=action)
 
 
 def _add_chat(commands: Any) -> None:
@@ -198,6 +247,21 @@ def _add_doctor(commands: Any) -> None:
     _add_endpoint_options(parser)
     _add_hub_options(parser)
     parser.set_defaults(module="hub.cli.doctor")
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="where streams are kept: memory, sqlite:///PATH, redis://HOST:PORT (HUB_STORE; default a file in your "
+        "data folder)",
+    )
+
+
+def _processes(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
+    return int(text)
 
 
 def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:

@@ -11,18 +11,17 @@ from ipaddress import ip_address
 
 import uvicorn
 
-from hub.answerer import Answering, EndpointChoice, open_answerer
+from hub.answerer import Answering, EndpointChoice
 from hub.config import HubSettings, Settings
 from hub.errors import ConfigurationError
 from hub.hub import Hub
+from hub.opening import open_hub
 from hub.server.app import create_app
 from hub.server.drain import DrainingServer
 from hub.server.edge import Edge
 from hub.server.protocol import EdgeProtocol
-from hub.streams.base import StreamStore
-from hub.streams.memory import MemoryStreamStore
 
-__all__ = ("build_server", "listen", "serve")
+__all__ = ("address", "build_server", "check_exposure", "listen", "serve")
 
 SEND_BUFFER_BYTES = 131_072
 """What the kernel holds for a client that doesn't read; left alone it grows to megabytes each."""
@@ -31,29 +30,33 @@ SPARE_FILES = 256
 """File descriptors left for everything but connections."""
 
 
-async def serve(settings: Settings, choice: EndpointChoice, announce: Callable[[str, Answering], None]) -> None:
+async def serve(
+    settings: Settings,
+    choice: EndpointChoice,
+    announce: Callable[[str, Answering], None],
+    listener: socket.socket | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Args:
         settings: Everything configured.
         choice: What the command line says about the endpoint.
         announce: Called once the server listens, with its address and who answers.
+        listener: Listens already; None to listen as the settings say.
 
     Raises:
         ConfigurationError: A setting can't be used; the message says which and why.
+        StoreError: The store can't be used.
     """
     hub_settings = settings.hub
-    _check_exposure(hub_settings)
-    _check_keys(hub_settings)
-    store = _store(hub_settings)
-    listener = listen(hub_settings.host, hub_settings.port)
+    check_exposure(hub_settings)
+    listener = listener or listen(hub_settings.host, hub_settings.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        client, answering = await open_answerer(stack, settings, choice)
-        hub = await stack.enter_async_context(Hub(client, store, max_streams=hub_settings.max_streams))
+        opened = await open_hub(stack, settings, choice)
         edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval)
-        server = build_server(hub, edge, hub_settings, answering)
-        announce(_address(listener), answering)
+        server = build_server(opened.hub, edge, hub_settings, opened.answering)
+        announce(address(listener), opened.answering)
         await server.serve(sockets=[listener])
 
 
@@ -89,24 +92,20 @@ def build_server(
     return DrainingServer(config, hub, edge, drain_timeout=settings.drain_timeout)
 
 
-def _check_exposure(settings: HubSettings) -> None:
+def check_exposure(settings: HubSettings) -> None:
+    """Refuse to stand open to others by accident, and keys that can't be sent.
+
+    Raises:
+        ConfigurationError: The settings would do so, or have such.
+    """
+    if not all(key.isascii() and key.isprintable() and " " not in key for key in settings.key_list()):
+        raise ConfigurationError("HUB_API_KEYS: a key may have visible ASCII characters only.")
     if settings.key_list() or settings.insecure or _is_loopback(settings.host):
         return
     raise ConfigurationError(
         f"Listening on {settings.host} without keys would let anyone spend your tokens. Set HUB_API_KEYS to one or "
         "more keys, separated by commas, or pass --insecure if something in front of the hub checks who comes."
     )
-
-
-def _check_keys(settings: HubSettings) -> None:
-    if not all(key.isascii() and key.isprintable() and " " not in key for key in settings.key_list()):
-        raise ConfigurationError("HUB_API_KEYS: a key may have visible ASCII characters only.")
-
-
-def _store(settings: HubSettings) -> StreamStore:
-    if settings.store != "memory":
-        raise ConfigurationError(f"The store {settings.store!r} is not known; there is: memory.")
-    return MemoryStreamStore(retention_ttl=settings.retention_ttl, retention_bytes=settings.retention_bytes)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -127,7 +126,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(listener: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
+    """The address of a listening socket, as a person would open it."""
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
     return f"http://{shown}:{port}"

@@ -63,7 +63,13 @@ class Hub:
     def __init__(self, endpoint_url: str, **environment: str) -> None:
         self._endpoint_url = endpoint_url
         inherited = {key: value for key, value in os.environ.items() if not re.match("OPENAI_|LLM_|HUB_|PORT$", key)}
-        self._environment = {**inherited, "HUB_NO_DOTENV": "1", "OPENAI_API_KEY": "unused", **environment}
+        self._environment = {
+            **inherited,
+            "HUB_NO_DOTENV": "1",
+            "HUB_STORE": "memory",
+            "OPENAI_API_KEY": "unused",
+            **environment,
+        }
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
 

@@ -24,7 +24,7 @@ HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 def environment(**variables: str) -> dict[str, str]:
     """Ours without whatever configures an endpoint here."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "OPENAI_", "HUB_"))}
-    return {**kept, "HUB_NO_DOTENV": "1", "PYTHONUNBUFFERED": "1", **variables}
+    return {**kept, "HUB_NO_DOTENV": "1", "HUB_STORE": "memory", "PYTHONUNBUFFERED": "1", **variables}
 
 
 async def hub(*arguments: str, cwd: Path | None = None, **variables: str) -> asyncio.subprocess.Process:

@@ -73,10 +73,11 @@ def test_the_example_gives_each_variable_a_comment_and_its_default(name: str) ->
     default, comment = example()[name]
     assert comment
     expected = VARIABLES[name]
-    written = {None: "", True: "true", False: "false"}.get(
-        expected, f"{expected:g}" if isinstance(expected, float) else expected
-    )
-    assert default == str(written)
+    if isinstance(expected, bool):
+        expected = str(expected).lower()
+    elif isinstance(expected, float):
+        expected = f"{expected:g}"
+    assert default == ("" if expected is None else str(expected))
 
 
 def test_the_example_copied_as_it_is_changes_nothing(environment: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,72 @@
+"""`hub work`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from importlib.metadata import version
+
+from hub.answerer import EndpointChoice
+from hub.cli.event_loop import loop_factory
+from hub.config import Settings
+from hub.jobs.opening import open_job_queue
+from hub.opening import open_generator, open_store
+from hub.worker import Worker
+
+__all__ = ("run",)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Work until told to stop, then drain."""
+    settings = Settings.load()
+    given = {name: getattr(options, name) for name in ("store", "concurrency")}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = settings.model_copy(update={"hub": settings.hub.model_copy(update=given)})
+    choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_work(settings, choice, options.name))
+    return 0
+
+
+async def _work(settings: Settings, choice: EndpointChoice, name: str | None) -> None:
+    hub = settings.hub
+    async with AsyncExitStack() as stack:
+        queue = await stack.enter_async_context(open_job_queue(hub.store, max_queued=hub.max_queued))
+        store = open_store(hub)
+        stack.push_async_callback(store.aclose)
+        generator, answering = await open_generator(stack, settings, choice)
+        await store.start()
+        worker = Worker(generator, store, queue, concurrency=hub.concurrency, max_attempts=hub.max_attempts, name=name)
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        with _listening(stop, hurry):
+            async with worker:
+                print(
+                    f"llm-stream-hub {version('llm-stream-hub')}  worker {worker.name}\n{answering.notice}", flush=True
+                )
+                await stop.wait()
+                await _drain(worker, hub.drain_timeout, hurry)
+
+
+async def _drain(worker: Worker, timeout: float, hurry: asyncio.Event) -> None:
+    """Let what runs end, until the time is over or somebody can't wait."""
+    async with asyncio.TaskGroup() as tasks:
+        waits = [tasks.create_task(worker.drain(timeout)), tasks.create_task(hurry.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+@contextmanager
+def _listening(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """Set `stop` at the first SIGTERM or SIGINT, `hurry` at a further one."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

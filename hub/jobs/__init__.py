@@ -1,0 +1,1 @@
+"""Generations that wait for workers: the queue they wait in, and how a worker belongs to it."""

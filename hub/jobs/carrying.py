@@ -1,0 +1,131 @@
+"""Carries out one job: from a log that waits for its writer to a log that has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from hub.errors import RequestError, StaleWriterError, StoreError, StreamNotFoundError
+from hub.events import EndStatus
+from hub.jobs.base import Finished, Job, Outcome, Released, SetAside
+from hub.recording import Generation, Generator, continued, end_in_store, record, take_up
+from hub.result import Failure
+from hub.streams.base import StreamStore
+from hub.streams.log import StreamLog
+
+__all__ = ("carry_out",)
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between two tries while the store can't be reached at the beginning of a job."""
+
+GIVE_BACK_DELAY = 2.0
+"""Seconds for which a job is kept that a failing store holds up, so that nobody runs in circles with it."""
+
+
+async def carry_out(job: Job, generator: Generator, store: StreamStore, *, max_attempts: int) -> Outcome:
+    """Write the stream of a job to its end, or as far as this worker can.
+
+    Args:
+        job: What is to be done.
+        generator: Gives the answer.
+        store: Keeps the log.
+        max_attempts: Workers that may be lost with the job.
+
+    Returns:
+        What is to become of the job.
+
+    Raises:
+        asyncio.CancelledError: The log is as it was last, for another worker to go on with.
+    """
+    try:
+        epoch = await _patiently(lambda: store.take_over(job.stream_id))
+        stream = await _patiently(lambda: store.open(job.stream_id))
+        if stream.is_closed:
+            return Finished()
+        if await _is_cancelled(stream, store):
+            return await _ended(stream, store, epoch, status="cancelled")
+        if job.lost >= max_attempts:
+            return await _given_up(job, stream, store, epoch)
+        try:
+            generation = generator.stream(stream_id=job.stream_id, **job.arguments)
+        except RequestError as exc:
+            return await _ended(stream, store, epoch, failure=Failure(code="invalid_request", message=str(exc)))
+        except Exception:
+            log.exception("the generation of stream %s can't begin", job.stream_id)
+            failure = Failure(code="interrupted", message="The answer could not be begun: an internal error.")
+            return await _ended(stream, store, epoch, failure=failure)
+        return await _generated(generation, stream, store, epoch, was_begun=job.lost > 0)
+    except StreamNotFoundError:
+        log.warning("stream %s is gone; its job is dropped", job.stream_id)
+        return Finished()
+    except StaleWriterError:
+        return Released(is_lost=False)
+    except StoreError as exc:
+        log.warning("the job of stream %s is given back: %s", job.stream_id, exc)
+        return await _given_back(is_lost=False)
+
+
+async def _generated(
+    generation: Generation, stream: StreamLog, store: StreamStore, epoch: int, *, was_begun: bool
+) -> Outcome:
+    """Let a generation go its way, behind what another worker's has said."""
+    if was_begun or stream.last_seq >= 0:
+        await _patiently(lambda: take_up(stream, store, epoch, was_begun=was_begun))
+        generation = continued(generation, stream)
+    match await record(generation, stream, store, epoch, unfinished="leave"):
+        case "ended":
+            return Finished()
+        case "fenced":
+            return Released(is_lost=False)
+        case _:
+            # Counted: what was generated was paid for, and a store that never takes it must not cost without end.
+            return await _given_back(is_lost=True)
+
+
+async def _given_up(job: Job, stream: StreamLog, store: StreamStore, epoch: int) -> Outcome:
+    """End a stream that has cost too many workers."""
+    workers = "1 worker was" if job.lost == 1 else f"{job.lost} workers were"
+    failure = Failure(code="worker_lost", message=f"{workers} lost while the answer was under way.", retryable=True)
+    outcome = await _ended(stream, store, epoch, failure=failure)
+    return SetAside(failure.message) if isinstance(outcome, Finished) else outcome
+
+
+async def _ended(
+    stream: StreamLog, store: StreamStore, epoch: int, *, status: EndStatus = "failed", failure: Failure | None = None
+) -> Outcome:
+    """End a stream without a generation."""
+    await end_in_store(stream, store, epoch, status=status, failure=failure)
+    return Finished() if stream.is_closed else await _given_back(is_lost=False)
+
+
+async def _given_back(*, is_lost: bool) -> Outcome:
+    """Let another worker try, a little later."""
+    await asyncio.sleep(GIVE_BACK_DELAY)
+    return Released(is_lost)
+
+
+async def _is_cancelled(stream: StreamLog, store: StreamStore) -> bool:
+    """Whether the stream was to stop before anybody took it up."""
+    told: list[None] = []
+    unwatch = await store.watch_cancel(stream.stream_id, lambda: told.append(None))
+    unwatch()
+    return bool(told)
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What a store says, once it can be reached; the job stays this worker's meanwhile."""
+    for pause in PAUSES:
+        try:
+            return await call()
+        except StaleWriterError:
+            raise
+        except StoreError as exc:
+            log.warning("the store of streams can't be reached: %s", exc)
+            await asyncio.sleep(pause)
+    return await call()

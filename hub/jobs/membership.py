@@ -1,0 +1,222 @@
+"""A worker's place at the queue on Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from hub.errors import StoreError
+from hub.jobs.base import Finished, Job, Outcome, Overdue, Pulse, Released, SetAside
+from hub.jobs.payload import decode_job, said
+from hub.jobs.server import JobServer, Place, Waiting
+from hub.jobs.silence import Silence
+
+__all__ = ("RedisMembership",)
+
+MAX_GAP = 2.0
+"""Seconds between two signs of life, a second apart by right, beyond which the server or this process was away."""
+
+RESTORED = 5
+"""The number of the stream whose entries nobody waits for."""
+
+CHECK_EVERY = 10
+"""Signs of life after which everything is compared, even where the numbers are right."""
+
+_MINE, _GONE, _ANOTHERS, _WAITS = range(4)
+"""What a place may be, as the script's `check` has it."""
+
+
+@dataclass(slots=True)
+class _Held:
+    place: Place
+    value: bytes
+    lost: int
+    is_settling: bool = False
+
+
+class RedisMembership:
+    """What one worker has of the queue; a `Membership`.
+
+    The server's word is the truth. What is noted here may lag behind it: a reply was lost, the server has lost its
+    memory or its last moments, or others took the worker for dead. Each sign of life compares the two.
+
+    Args:
+        server: Where the queue is.
+        worker: Its name.
+        since: When it began, in Unix seconds.
+        concurrency: As many jobs it takes at once.
+        lease, claim_wait, announced_for, max_aside: As `RedisJobQueue` has them.
+    """
+
+    def __init__(
+        self,
+        server: JobServer,
+        worker: str,
+        *,
+        since: float,
+        concurrency: int,
+        lease: float,
+        claim_wait: float,
+        announced_for: float,
+        max_aside: int,
+    ) -> None:
+        self._server = server
+        self._worker = worker
+        self._since = since
+        self._concurrency = concurrency
+        self._announced_for = announced_for
+        self._max_aside = max_aside
+        self._waiting = Waiting(server, worker, wait=claim_wait)
+        self._silence = Silence(lease, MAX_GAP)
+        self._held: dict[str, _Held] = {}
+        self._birth: bytes | None = None
+        self._beats = 0
+        self._has_unknown = False
+
+    async def claim(self, limit: int) -> Sequence[Job]:
+        """At most `limit` jobs, the most urgent first."""
+        has_unknown, self._has_unknown = self._has_unknown, False
+        try:
+            return await self._claim(limit, has_unknown=has_unknown)
+        except BaseException:
+            self._has_unknown = True  # jobs may have been given all the same
+            raise
+
+    async def beat(self) -> Pulse:
+        """Give a sign of life, and see to the jobs of workers that give none."""
+        self._beats += 1
+        word = said(self._beats, self._since, self._concurrency)
+        birth, is_known, count, words, silent, overdue = await self._server.run(
+            "beat", self._worker, word, self._announced_for
+        )
+        if birth is None:
+            birth = await self._server.found()
+        is_new = birth != self._birth
+        self._birth = birth
+        lost: Sequence[str] = ()
+        if is_new or not is_known or count != len(self._held) or self._beats % CHECK_EVERY == 0:
+            # What is gone although nobody took this worker for dead, the server has forgotten.
+            lost = await self._compare(has_forgotten=bool(is_known) or is_new)
+        if count > len(self._held):
+            self._has_unknown = True
+        await self._bury(words, silent)
+        return Pulse(lost, [Overdue(stream_id.decode(), seconds) for stream_id, seconds in overdue])
+
+    async def settle(self, stream_id: str, outcome: Outcome) -> None:
+        """Say what became of a job."""
+        held = self._held.get(stream_id)
+        if held is None:
+            return
+        held.is_settling = True  # what is gone from now on was not forgotten
+        try:
+            place = None
+            while place != held.place:  # else it was restored meanwhile, and is elsewhere now
+                place = held.place
+                await self._let_go(stream_id, held, outcome)
+        finally:
+            held.is_settling = False
+        if self._held.get(stream_id) is held:
+            del self._held[stream_id]
+
+    async def aclose(self) -> None:
+        """Hang up, and say nothing."""
+        await self._waiting.aclose()
+
+    async def leave(self, *, is_gone: bool = True) -> None:
+        """Let others have what the worker has, or what it never learnt that it has."""
+        await self.aclose()
+        kept: list[Place] = [] if is_gone else [each.place for each in self._held.values()]
+        await self._server.run("leave", self._worker, kept, int(is_gone))
+        if is_gone:
+            self._held.clear()
+
+    async def _claim(self, limit: int, *, has_unknown: bool) -> Sequence[Job]:
+        if has_unknown:
+            places = self._unknown(await self._server.run("places", self._worker))
+        else:
+            given = await self._server.run("take", self._worker, limit)
+            if given:
+                return await self._taken(given, limit)
+            places = self._unknown(await self._next())
+        return await self._taken(await self._server.run("fetch", self._worker, places), limit) if places else ()
+
+    async def _let_go(self, stream_id: str, held: _Held, outcome: Outcome) -> None:
+        where = (self._worker, *held.place, stream_id)
+        match outcome:
+            case Finished():
+                await self._server.run("finish", *where)
+            case Released(is_lost=is_lost):
+                await self._server.run("release", *where, held.lost + is_lost)
+            case SetAside(reason=reason):
+                await self._server.run("set_aside", *where, held.lost, reason, self._max_aside)
+            case _:
+                assert_never(outcome)
+
+    async def _next(self) -> list[Place]:
+        """The places of what comes next."""
+        try:
+            return await self._waiting.next()
+        except StoreError:
+            await self._server.run("places", self._worker)  # founds the groups anew, where that was it
+            raise
+
+    def _unknown(self, places: Sequence[Any]) -> list[Place]:
+        known = {each.place for each in self._held.values()}
+        found = [(number, _text(entry)) for number, entry in places]
+        return [place for place in found if place not in known]
+
+    async def _taken(self, given: Sequence[Any], limit: int) -> Sequence[Job]:
+        """Note what was given; what is more than wanted goes back, and what is here already stays once."""
+        jobs: list[Job] = []
+        for number, entry, name, lost, value in given:
+            stream_id, place = name.decode(), (number, entry.decode())
+            try:
+                job = decode_job(stream_id, value, int(lost))
+            except StoreError as exc:
+                where = (self._worker, *place, stream_id)
+                await self._server.run("set_aside", *where, int(lost), str(exc), self._max_aside)
+                continue
+            before = self._held.get(stream_id)
+            self._held[stream_id] = _Held(place, value, job.lost)
+            if before is not None:
+                await self._server.run("discard", self._worker, *before.place)
+            elif len(jobs) >= limit:
+                await self.settle(stream_id, Released(is_lost=False))
+            else:
+                jobs.append(job)
+        return jobs
+
+    async def _compare(self, *, has_forgotten: bool) -> Sequence[str]:
+        """Compare what is noted here with what the server knows; returns the streams whose jobs are another's now."""
+        held = list(self._held.items())
+        states = await self._server.run("check", self._worker, [each.place for _, each in held])
+        lost = []
+        for (stream_id, each), state in zip(held, states, strict=True):
+            if each.is_settling or self._held.get(stream_id) is not each:
+                continue  # it was settled, before the server looked or after
+            if state == _WAITS or (state == _GONE and has_forgotten):
+                await self._restore(stream_id, each)
+            elif state != _MINE:
+                del self._held[stream_id]
+                lost.append(stream_id)
+        return lost
+
+    async def _restore(self, stream_id: str, held: _Held) -> None:
+        """Have a job again that this worker runs and the server has forgotten."""
+        reply = await self._server.run("restore", self._worker, stream_id, held.lost, *held.place, value=held.value)
+        if reply is not None:
+            held.place = (RESTORED, reply.decode())
+
+    async def _bury(self, words: Sequence[bytes], silent: Sequence[bytes]) -> None:
+        """Let others have the jobs of workers that have been silent for the lease."""
+        heard = {name.decode(): word.decode() for name, word in zip(words[::2], words[1::2], strict=True)}
+        heard |= {name.decode(): "" for name in silent}
+        heard.pop(self._worker, None)
+        for worker, word in self._silence.look(asyncio.get_running_loop().time(), heard):
+            await self._server.run("bury", worker, word)
+
+
+def _text(entry: bytes | str) -> str:
+    return entry if isinstance(entry, str) else entry.decode()
