@@ -8,13 +8,14 @@ from hub.errors import ConfigurationError, MissingExtraError
 
 try:
     from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+    from redis.asyncio.connection import AbstractConnection
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
 except ImportError as exc:
     raise MissingExtraError("Redis", "redis") from exc
 
-__all__ = ("UNREACHABLE", "RedisClient", "connect")
+__all__ = ("UNREACHABLE", "RedisClient", "connect", "send")
 
 RedisClient: TypeAlias = "Redis | RedisCluster"
 
@@ -57,6 +58,19 @@ def connect(url: str, *, timeout: float = 1.0, retries: int = 0, max_connections
             "redis-py knows; special characters of a password have to be percent-encoded."
         )
     return Redis.from_pool(pool)
+
+
+async def send(connection: AbstractConnection, data: bytes) -> None:
+    """Send packed commands over a connection of the caller's own.
+
+    Raises:
+        ConnectionError: It is lost, be it the built-in error or redis-py's.
+    """
+    try:
+        # A health check would read its answer here, where messages may come too.
+        await connection.send_packed_command([data], check_health=False)
+    except RuntimeError as exc:  # uvloop's word where the server has hung up meanwhile (0.22, read 2026-11-21)
+        raise ConnectionError("the server has closed the connection") from exc
 
 
 def _pool(url: str, **options: Any) -> BlockingConnectionPool | None:

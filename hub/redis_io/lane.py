@@ -11,6 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from hub.errors import ClosedError
+from hub.redis_io.connection import send
 from hub.redis_io.servers import Node
 
 __all__ = ("Lane",)
@@ -100,7 +101,7 @@ class Lane:
             connection = self._connection
             if connection is None:
                 connection = self._connection = await self._node.dial()
-            await connection.send_packed_command([b"".join([command for command, _ in group])], check_health=False)
+            await send(connection, b"".join([command for command, _ in group]))
             for _, call in group:
                 try:
                     reply = await connection.read_response()

@@ -12,6 +12,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, ResponseError
 
 from hub.redis_io.calls import pauses
+from hub.redis_io.connection import send
 from hub.redis_io.faults import FAULTS
 from hub.redis_io.script import pack
 from hub.redis_io.servers import Node
@@ -158,8 +159,7 @@ class Subscription:
 
     async def _send(self, connection: AbstractConnection, data: bytes) -> None:
         async with asyncio.timeout(self._timeout):
-            # A health check would read its answer here, where messages come too.
-            await connection.send_packed_command([data], check_health=False)
+            await send(connection, data)
 
     async def _read(self, connection: AbstractConnection) -> None:
         count = 0

@@ -31,6 +31,9 @@ if tonumber(known[1]) ~= epoch or known[2] ~= token then
   end
   is_adopted = true
 end
+if is_adopted and (known[4] or next > first) then
+  return reply(BEHIND, next, cancel)  -- an earlier writer wrote on where the take-over was lost: none of that stands
+end
 if known[4] or last < next then
   return reply(KEPT, next, cancel)  -- nothing follows `done`; a repeat after a lost reply
 end

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL = 0.8
 """Seconds, so that what has to be known within a second is."""
 
+HANDED_OVER_AFTER = 10.0
+"""Seconds after which a stream that was made here, lost, and never written to is nobody's to write here."""
+
 _FIELDS = (b"next", b"epoch", b"token", b"cancel", b"closed", b"created_at")
 
 
@@ -124,7 +127,7 @@ class Look:
                 self._copies.look_after(copy, None if state is None or is_other else state.next_seq, now)
         for writer, (is_known, state) in zip(writers, answers, strict=False):
             if is_known:
-                self._look_after(writer, state)
+                self._look_after(writer, state, now)
         for stream_id, (_, state) in zip(watched, answers, strict=False):
             if state is not None and state.cancel and not state.is_closed:
                 self._cancels.cancel(stream_id)
@@ -147,7 +150,7 @@ class Look:
                 each.cancel()
         return [(False, None) if each is None else _answer(each) for each in sent]
 
-    def _look_after(self, writer: Writer, state: State | None) -> None:
+    def _look_after(self, writer: Writer, state: State | None, now: float) -> None:
         stream_id = writer.log.stream_id
         if self._writers.get(stream_id) is not writer or writer.is_busy:
             return
@@ -158,8 +161,14 @@ class Look:
             writer.cancel = True
             self._cancels.cancel(stream_id)
         last_seq = writer.log.last_seq
-        if state is None or state.next_seq <= last_seq:
-            self._background.start(writer.repair(), name=f"writing the log of stream {stream_id} again")
+        if state is None and writer.epoch == 1 and not writer.has_appended:
+            # Handed over, maybe: made anew here, it could run for ever with no writer. Who appends makes it anew.
+            writer.gone_since = now if writer.gone_since is None else writer.gone_since
+            if now - writer.gone_since >= HANDED_OVER_AFTER:
+                self._demote(writer)
+        elif state is None or state.next_seq <= last_seq or state.epoch < writer.epoch:
+            next_seq = 0 if state is None else state.next_seq
+            self._background.start(writer.repair(next_seq), name=f"writing the log of stream {stream_id} again")
         elif state.next_seq > last_seq + 1:
             self._background.start(writer.absorb(), name=f"reading the log of stream {stream_id}")
         elif state.is_closed:

@@ -24,6 +24,7 @@ class Page:
 
     Attributes:
         events: From the position asked for.
+        epoch: The writer's.
         next_seq: The position of the next event to be written.
         is_closed: The stream has ended.
         status: Its status.
@@ -34,6 +35,7 @@ class Page:
     """
 
     events: list[LLMEvent]
+    epoch: int
     next_seq: int
     is_closed: bool
     status: str
@@ -74,9 +76,10 @@ def apply(log: StreamLog, page: Page) -> bool:
 
 def _page(reply: Any) -> Page:
     try:
-        next_seq, is_closed, status, created_at, model, fingerprint, ttl, lines = reply
+        epoch, next_seq, is_closed, status, created_at, model, fingerprint, ttl, lines = reply
         return Page(
             events=decode_lines(lines),
+            epoch=epoch,
             next_seq=next_seq,
             is_closed=bool(is_closed),
             status=status.decode(),

@@ -53,6 +53,8 @@ class Writer:
         is_stale: Another writer has taken over.
         cancel: The stream is to stop, as Redis said last.
         has_written: Something was appended since this was last set to False.
+        has_appended: Something was ever appended by this writer.
+        gone_since: The loop's time at which Redis was first seen to have lost a stream in which nothing was appended.
         has_ended: Redis has the stream's end, or had it.
         retired_at: When that was seen; None before.
     """
@@ -75,6 +77,8 @@ class Writer:
         self.is_stale = False
         self.cancel = False
         self.has_written = False
+        self.has_appended = False
+        self.gone_since: float | None = None
         self.has_ended = False
         self.retired_at: float | None = None
         self._calls = calls
@@ -108,13 +112,17 @@ class Writer:
                 self._lose()
             batch = next_batch(self.log, events)
             if batch is not None:
+                self.has_appended = True
                 await self._put(batch)
                 self.log.append(batch.events)
             elif events and self.log.events and not self.log.is_closed:
                 await self._put(None)  # known events: nothing to add, but whether they may be sent
 
-    async def repair(self) -> None:
+    async def repair(self, next_seq: int) -> None:
         """Write again what Redis has lost of the log.
+
+        Args:
+            next_seq: The position at which Redis stood when it was looked at.
 
         Raises:
             Exception: As `append`.
@@ -125,7 +133,7 @@ class Writer:
             if self.log.events:
                 await self._put(None)
             else:
-                await self._create_anew(0)
+                await self._create_anew(next_seq)
 
     async def absorb(self) -> None:
         """Take what Redis has and the log here lacks: what a cancelled `append` has added.
@@ -135,7 +143,8 @@ class Writer:
         """
         async with self._lock:
             while (page := await read_page(self._calls, self.keys, self.log.last_seq + 1)) is not None:
-                if apply(self.log, page):
+                # What a writer of a lower epoch has added, where a take-over was lost, doesn't stand.
+                if page.epoch < self.epoch or apply(self.log, page):
                     return
 
     async def _put(self, batch: Batch | None) -> None:

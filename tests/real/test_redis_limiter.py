@@ -165,6 +165,7 @@ async def test_a_request_cancelled_while_redis_is_asked_takes_nothing(open_limit
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await limiter.aclose()  # which waits until it is out of the queue
     assert await taken_at_once(limiter, 100) == 10
 
 
@@ -184,6 +185,7 @@ async def test_while_redis_is_away_a_process_keeps_to_its_share(
     await taken_at_once(other, 1)
     clock.now += 61
     assert await taken_at_once(one, 1_000) == 1  # and knows now that there are two
+    await clock.settle()  # who did not get through is out of the queue
     clock.now += 61
     with caplog.at_level(logging.INFO, "hub.limits"):
         server.crash()

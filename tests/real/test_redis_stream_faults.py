@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from hub.completion import fold
 from hub.errors import StoreError, StreamNotFoundError
 from hub.events import LLMEvent, Snapshot
 from hub.streams.redis import RedisStreamStore
@@ -248,6 +250,29 @@ async def test_a_take_over_that_a_fail_over_lost_stands_all_the_same(
     await second.append("str_1", [text(1)], epoch=epoch)
     with pytest.raises(StoreError, match="Epoch 1"):
         await first.append("str_1", [text(1, "b")], epoch=1)
+
+
+async def test_what_a_replaced_writer_added_to_a_server_that_forgot_its_replacement_does_not_stand(
+    open_store: OpenStore, server: RedisServer
+) -> None:
+    first, second, follower = open_store(), open_store(), open_store()
+    await first.create("str_1")
+    await first.append("str_1", [meta(0)], epoch=1)
+    reading = asyncio.create_task(read(follower, "str_1"))
+    await follower.open("str_1")
+    epoch = await second.take_over("str_1")
+    async with the_server(server.url) as redis:
+        await redis.flushall()
+    await first.append("str_1", [text(1, "stale")], epoch=1)
+    snapshot = takeover(await second.open("str_1"))
+    assert snapshot is not None
+    end = msgspec.structs.replace(a_stream("")[-1], seq=snapshot.seq + 1)
+    await second.append("str_1", [snapshot, end], epoch=epoch)
+    async with asyncio.timeout(5):
+        events = await reading
+    assert positions(events) == list(range(end.seq + 1))
+    assert fold(events).text == ""
+    assert (await read(open_store(), "str_1")) == [meta(0), snapshot, end]
 
 
 async def test_a_position_seen_before_a_fail_over_is_waited_for(open_store: OpenStore, server: RedisServer) -> None:

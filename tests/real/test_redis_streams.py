@@ -35,12 +35,13 @@ async def open_store(server: RedisServer) -> AsyncIterator[OpenStore]:
         yield open_it
 
 
+@pytest.mark.timeout(180)
 async def test_200_streams_of_200_events_are_read_by_three_followers_each_once(open_store: OpenStore) -> None:
     writer, *followers = (open_store() for _ in range(4))
     streams = {f"str_{n}": long_stream(f"str_{n}", 197) for n in range(200)}
     for stream_id in streams:
         await writer.create(stream_id)
-    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(150), asyncio.TaskGroup() as tasks:
         reading = {
             (stream_id, n): tasks.create_task(read(follower, stream_id))
             for stream_id in streams
