@@ -1,21 +1,21 @@
-"""The answers of a checkpoint as a file in the input's order, and what they amount to."""
+"""The answers of a checkpoint as lines in the input's order, and what they amount to."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from hub.batch.checkpoint import Checkpoint
 from hub.batch.request_file import RequestFile
 from hub.batch.results import is_failure
-from hub.errors import CheckpointError
 
-__all__ = ("Summary", "write_answers")
+__all__ = ("LINE_BEGINNING", "Summary", "write_answers")
+
+LINE_BEGINNING = b'{"custom_id":'
+"""With these bytes every line begins."""
 
 
 @dataclass(slots=True)
@@ -63,28 +63,14 @@ class Summary:
         return " · ".join([*parts, known])
 
 
-def write_answers(path: Path, checkpoint: Checkpoint, requests: RequestFile) -> Summary:
-    """The file is there anew, whole: a line for each request that is done, in the input's order. Blocks.
-
-    Raises:
-        CheckpointError: It can't be written; the checkpoint has the answers.
-    """
+def write_answers(file: BinaryIO, checkpoint: Checkpoint, requests: RequestFile) -> Summary:
+    """The file has a line for each request that is done, in the input's order. Blocks."""
     summary = Summary()
-    new = path.with_name(f"{path.name}.new")
     # Both in the input's order, so the names are gone through once.
     names = ((request.index, request.custom_id) for _, request in requests)
-    try:
-        with new.open("wb") as file:
-            for done in checkpoint.items():
-                custom_id = next(name for index, name in names if index == done.index)
-                named = {"custom_id": custom_id, "index": done.index}
-                file.write(msgspec.json.encode({**named, **done.result, **named}) + b"\n")
-                summary.add(done.result)
-            file.flush()
-            os.fsync(file)
-        new.replace(path)
-    except OSError as exc:
-        raise CheckpointError(
-            f"{path} can't be written: {exc.strerror or type(exc).__name__}. {checkpoint.path} has the answers."
-        ) from exc
+    for done in checkpoint.items():
+        custom_id = next((name for index, name in names if index == done.index), None)
+        named = {"custom_id": custom_id, "index": done.index}
+        file.write(msgspec.json.encode({**named, **done.result, **named}) + b"\n")
+        summary.add(done.result)
     return summary

@@ -26,6 +26,8 @@ from hub.errors import CheckpointError, InvalidRequestError
 __all__ = ("Checkpoint", "DoneItem")
 
 VERSION = 1
+_KIND = "checkpoint of a batch"
+_BEGINNING = b'{"checkpoint":%d,"keyed":' % VERSION
 _MAX_INDEX = 100_000_000
 _ABSENT = -1
 
@@ -66,9 +68,12 @@ class Checkpoint:
     In memory it takes 25 bytes for each item that is done, whatever the results take in the file.
 
     Args:
-        path: The file. Made where it is missing; its folder is not.
+        path: The file. Made where it is missing, for its owner alone to read; its folder is not. What is no
+            checkpoint is refused and left as it is.
         about: What the results depend on beside the input, such as a model's name. A file about something else is
             refused.
+        name_item: What the caller calls the item of an index, for the message that the input is another one. By
+            default it is named by its index and its key.
         fsync_interval: Seconds between two waits for the disk, 0 for one after each item. A line that is written
             outlives the process in any case; this is for power cuts.
         clock: Seconds, for `fsync_interval`.
@@ -83,6 +88,7 @@ class Checkpoint:
         path: str | PathLike[str],
         *,
         about: str = "",
+        name_item: Callable[[int], str] | None = None,
         fsync_interval: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -93,10 +99,11 @@ class Checkpoint:
             )
         self.path = Path(path)
         self._about = about
+        self._name_item = name_item
         self._fsync_interval = fsync_interval
         self._clock = clock
         self._now = now
-        self._journal = Journal(self.path)
+        self._journal = Journal(self.path, kind=_KIND, beginning=_BEGINNING)
         self._synced_at = clock()
         self._is_synced = True
         self._forget()
@@ -138,7 +145,11 @@ class Checkpoint:
         if index >= len(self._positions) or self._positions[index] == _ABSENT:
             return False
         if self._keys[index] != _digest(key):
-            raise self._other_input(f"item {index} had another key than {key!r}")
+            raise self._other_input(
+                f"item {index} had another key than {key!r}"
+                if self._name_item is None
+                else f"{self._name_item(index)} is another than the one that was done"
+            )
         return even_failed or not self._failed[index]
 
     def result(self, index: int) -> Any:
@@ -194,7 +205,7 @@ class Checkpoint:
 
     def _open(self) -> None:
         self._forget()
-        self._journal.open()
+        self._journal.open(self._read_header)
         damaged: tuple[int, int] | None = None
         for number, (position, line) in enumerate(self._journal.lines(), 1):
             if damaged is not None:
@@ -202,8 +213,7 @@ class Checkpoint:
                     f"Line {damaged[0]} of {self.path} is damaged: delete that line, and its item will be done again."
                 )
             if number == 1:
-                self._read_header(line)
-                continue
+                continue  # the header
             try:
                 head = msgspec.json.decode(line, type=_LineHead)
                 if not 0 <= head.index <= _MAX_INDEX:
@@ -220,7 +230,7 @@ class Checkpoint:
         try:
             header = msgspec.json.decode(line, type=_Header)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise CheckpointError(f"{self.path} is no checkpoint of a batch: name another file.") from exc
+            raise CheckpointError(f"{self.path} is no {_KIND}: name another file.") from exc
         if header.checkpoint != VERSION:
             raise CheckpointError(
                 f"{self.path} is a checkpoint of version {header.checkpoint}, and {VERSION} is what is known here."

@@ -23,6 +23,9 @@ from hub.errors import CheckpointError, InvalidRequestError
 __all__ = ("JobFile", "SubmittedPart")
 
 VERSION = 1
+_KIND = "file of a batch job"
+_BEGINNING = b'{"batch_job":%d,"input":"' % VERSION
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, IndexError, TypeError)
 
 
 class _Header(msgspec.Struct, kw_only=True):
@@ -61,7 +64,7 @@ class JobFile:
     """
 
     def __init__(self, path: Path, *, base_url: str) -> None:
-        self._journal = Journal(path)
+        self._journal = Journal(path, kind=_KIND, beginning=_BEGINNING)
         self._base_url = base_url
         self._clear()
 
@@ -85,16 +88,16 @@ class JobFile:
         """Read what an earlier run wrote.
 
         Raises:
-            CheckpointError: The file is damaged, no such file, or in use by another run.
+            CheckpointError: The file is damaged, no file of a job (it is then left as it is), or in use by another run.
             InvalidRequestError: It is the file of a job at another endpoint.
         """
         self._clear()
-        self._journal.open()
+        self._journal.open(self._check_header)
         try:
             self._read()
-        except (msgspec.DecodeError, UnicodeDecodeError, IndexError, TypeError) as exc:
+        except _UNREADABLE as exc:
             self.close()
-            raise CheckpointError(f"{self._journal.path} is no file of a batch job, or damaged.") from exc
+            raise self._unreadable() from exc
         except BaseException:
             self.close()
             raise
@@ -149,15 +152,21 @@ class JobFile:
         self._write(_PartLine(part=part.number, batch_id=batch_id))
         self._journal.sync()
 
+    def _check_header(self, line: bytes) -> None:
+        try:
+            header = msgspec.json.decode(line, type=_Header)
+        except _UNREADABLE as exc:
+            raise self._unreadable() from exc
+        if header.batch_job != VERSION:
+            raise CheckpointError(f"{self._journal.path} is of version {header.batch_job}; {VERSION} is known here.")
+        if header.base_url != self._base_url:
+            raise InvalidRequestError(f"{self._journal.path} is the file of a job at {header.base_url}.")
+
     def _read(self) -> None:
         lines = [line for _, line in self._journal.lines()]
         if not lines:
             return
         header = msgspec.json.decode(lines[0], type=_Header)
-        if header.batch_job != VERSION:
-            raise CheckpointError(f"{self._journal.path} is of version {header.batch_job}; {VERSION} is known here.")
-        if header.base_url != self._base_url:
-            raise InvalidRequestError(f"{self._journal.path} is the file of a job at {header.base_url}.")
         described = 0
         for line in (msgspec.json.decode(each, type=_PartLine) for each in lines[1:]):
             if line.url is not None:
@@ -173,6 +182,9 @@ class JobFile:
             self._journal.cut(0)
             return
         self._input, self.count = header.input, header.count
+
+    def _unreadable(self) -> CheckpointError:
+        return CheckpointError(f"{self._journal.path} is no {_KIND}, or damaged: name another file.")
 
     def _write(self, value: Any) -> None:
         self._journal.append(msgspec.json.encode(value))

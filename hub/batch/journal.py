@@ -1,9 +1,13 @@
-"""A file of lines that only grows: locked while it is open, and whole up to its last line break whatever happens."""
+"""A file of lines that only grows: locked while it is open, and whole up to its last line break whatever happens.
+
+A file of somebody else's that has the name is refused and left as it is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -15,6 +19,9 @@ __all__ = ("Journal", "in_thread")
 
 T = TypeVar("T")
 
+MAX_HEADER_BYTES = 1024 * 1024
+"""Of a first line; what has a longer one is no file of ours."""
+
 
 class Journal:
     """Lines of one file. Everything here blocks, `append` and `read` for no longer than the system's cache takes.
@@ -22,29 +29,40 @@ class Journal:
     All methods raise `CheckpointError` where the file system does not let them.
 
     Args:
-        path: Made where it is missing; its folder is not.
+        path: Made where it is missing, for its owner alone to read; its folder is not.
+        kind: What such a file is, for messages.
+        beginning: The bytes that every file of this kind begins with, enough of them that no other does: by these a
+            first line without end, whose writer was killed, is told from somebody else's text.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, kind: str, beginning: bytes) -> None:
         self.path = path
+        self._kind = kind
+        self._beginning = beginning
         self._file: BinaryIO | None = None
         self._size = 0
 
-    def open(self) -> None:
+    def open(self, check_header: Callable[[bytes], None]) -> None:
         """Open the file and lock it, and cut off a last line that has no end: its writer was killed.
 
+        Args:
+            check_header: Is called with the first line, where there is one, and raises unless it is one of ours. The
+                file is not changed before.
+
         Raises:
-            CheckpointError: Another run has it open, or the file system does not let us.
+            CheckpointError: It is no file of this kind, another run has it open, or the file system does not let us.
         """
         try:
-            file = self.path.open("a+b", buffering=0)
+            file = open(self.path, "a+b", buffering=0, opener=_open_private)  # noqa: SIM115 - Path has no opener
         except OSError as exc:
             raise self._failed("opened", exc) from exc
         try:
             if not try_lock(file.fileno()):
                 raise CheckpointError(f"{self.path} is in use by another run: wait for its end, or name another file.")
-            self._size = _end_of_lines(file)
-            file.truncate(self._size)
+            self._check(file, check_header)
+            end, self._size = file.seek(0, os.SEEK_END), _end_of_lines(file)
+            if self._size < end:
+                file.truncate(self._size)
         except OSError as exc:
             file.close()
             raise self._failed("opened", exc) from exc
@@ -52,6 +70,16 @@ class Journal:
             file.close()
             raise
         self._file = file
+
+    def _check(self, file: BinaryIO, check_header: Callable[[bytes], None]) -> None:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CheckpointError(f"{self.path} is no ordinary file: name another.")
+        with self.path.open("rb") as reader:
+            line = reader.readline(MAX_HEADER_BYTES)
+        if line.endswith(b"\n"):
+            check_header(line[:-1])
+        elif line and (len(line) == MAX_HEADER_BYTES or not line.startswith(self._beginning)):
+            raise CheckpointError(f"{self.path} is no {self._kind}: name another file.")
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Every line without its line break, with the position at which it begins."""
@@ -121,6 +149,10 @@ class Journal:
 
     def _failed(self, what: str, exc: OSError) -> CheckpointError:
         return CheckpointError(f"{self.path} can't be {what}: {exc.strerror or type(exc).__name__}.")
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # answers are nobody else's business
 
 
 def _end_of_lines(file: BinaryIO) -> int:

@@ -2,7 +2,7 @@
 
 Beside the output stands its checkpoint, `OUT.checkpoint`, which has each answer as soon as it is there; the output
 itself is written from it at the end of each run, in the input's order. With `--api-batch` there is `OUT.batch` too,
-while the endpoint has requests.
+while the endpoint has requests. An output that no run of ours wrote is replaced with `--force` alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from hub.answerer import EndpointChoice, open_answerer
-from hub.batch.answer_file import write_answers
 from hub.batch.checkpoint import Checkpoint
 from hub.batch.journal import in_thread
 from hub.batch.openai_batch import MAX_POLL_INTERVAL, BatchJob
@@ -27,6 +26,7 @@ from hub.batch.progress import Progress, automatic_report
 from hub.batch.request_file import RequestFile
 from hub.batch.requests import BatchRequest
 from hub.batch.runner import iter_batch
+from hub.cli.batch_files import Output, check_input, counting
 from hub.client import OpenAIClient
 from hub.config import Settings
 from hub.errors import EndpointError, InvalidRequestError
@@ -40,32 +40,41 @@ _KEY_CHARS = 16
 
 def run(options: argparse.Namespace) -> int:
     """Answer every line of the input that has no answer yet."""
+    if "-" in (options.input, options.output):
+        raise InvalidRequestError(
+            "The input is read more than once, and the output has its checkpoint beside it, so neither can be a "
+            "standard stream: name files (./- where one is called so)."
+        )
     source, target = Path(options.input), Path(options.output)
     if source.resolve() == target.resolve():
         raise InvalidRequestError("The output must be another file than the input.")
+    output = Output(target, force=options.force)
+    output.claim()
     try:
-        return asyncio.run(_batch(options, source, target))
-    except asyncio.CancelledError:  # interrupted again while the output was written; the checkpoint has everything
+        return asyncio.run(_batch(options, source, output))
+    except asyncio.CancelledError:  # while the input was checked, or again while the output was written
         return 130
 
 
-async def _batch(options: argparse.Namespace, source: Path, target: Path) -> int:
+async def _batch(options: argparse.Namespace, source: Path, output: Output) -> int:
     async with AsyncExitStack() as stack:
         choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
         client, answering = await open_answerer(stack, Settings.load(), choice)
         if answering.source != "endpoint":
             print(answering.notice, file=sys.stderr)
         requests = RequestFile(source, client.profile)
-        await in_thread(requests.check)
-        checkpoint = Checkpoint(target.with_name(f"{target.name}.checkpoint"), about=client.model)
-        work = _Work(client, requests, checkpoint, retry_failed=options.retry_failed)
         stopping = _Stopping()
+        with counting(source) as show:
+            await check_input(requests, show)
+        stopping.in_order()
+        checkpoint = Checkpoint(output.checkpoint_path, about=client.model, name_item=requests.name_of)
+        work = _Work(client, requests, checkpoint, retry_failed=options.retry_failed)
         if options.api_batch:
-            await work.by_api(Path(f"{target}.batch"), options.poll_interval, stopping)
+            await work.by_api(output.job_path, options.poll_interval, stopping)
         else:
             await work.directly(options.concurrency, stopping)
         async with checkpoint:
-            summary = await in_thread(partial(write_answers, target, checkpoint, requests))
+            summary = await in_thread(partial(output.write, checkpoint, requests))
     print(f"· {summary}", file=sys.stderr)
     if stopping.event.is_set():
         print(f"· stopped; the same command does the {requests.count - summary.done} that are left", file=sys.stderr)
@@ -74,18 +83,22 @@ async def _batch(options: argparse.Namespace, source: Path, target: Path) -> int
 
 
 class _Stopping:
-    """Interrupted once, the run ends when what is under way is done; interrupted again, it ends at once."""
+    """An interruption ends the run at once; after `in_order` the first one lets what is under way be done."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
         self._task = asyncio.current_task()
-        self._ends_at_once = False
+        self._ends_at_once = True
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 loop.add_signal_handler(number, self._interrupt)
             except NotImplementedError:  # Windows: Ctrl-C then ends the run at once, and loses nothing that was done
                 return
+
+    def in_order(self) -> None:
+        """From now on the run ends when what is under way is done, and interrupted again, at once."""
+        self._ends_at_once = False
 
     def at_once(self) -> None:
         """From now on the first interruption ends the run: nothing under way would be lost."""

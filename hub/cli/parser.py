@@ -136,6 +136,7 @@ def _add_batch(commands: Any) -> None:
         "--concurrency", type=_concurrency, default=8, metavar="N", help="requests under way at once (default 8)"
     )
     parser.add_argument("--retry-failed", action="store_true", help="ask again where an earlier run got an error")
+    parser.add_argument("--force", action="store_true", help="replace an OUT that no earlier run wrote")
     parser.add_argument(
         "--api-batch", action="store_true", help="use OpenAI's Batch API: within a day, at half the price"
     )

@@ -64,6 +64,10 @@ class Files:
         return sorted(path.name for path in self.source.parent.iterdir())
 
 
+def put(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
@@ -120,7 +124,7 @@ async def test_a_changed_line_is_another_input(endpoint: ScriptedEndpoint, files
     files.write(*asking("a", "c"))
     code, err = await done(endpoint, *files.names)
     assert code == 1
-    assert "another input" in err
+    assert "another input (line 2 (custom_id 'c') is another than the one that was done)" in err
     assert sorted(asked(endpoint)) == ["a", "b"]
 
 
@@ -226,6 +230,66 @@ async def test_a_line_that_is_no_request_is_named_and_nothing_is_sent(
     assert "line 3" in err
     assert endpoint.requests == []
     assert files.left() == ["in.jsonl"]
+
+
+async def test_a_custom_id_given_twice_is_refused_and_nothing_is_sent(endpoint: ScriptedEndpoint, files: Files) -> None:
+    files.write(*asking("a", "b", "a"))
+    code, err = await done(endpoint, *files.names)
+    assert code == 1
+    assert "line 3: custom_id 'a' was there before" in err
+    assert endpoint.requests == []
+
+
+async def test_an_output_that_no_run_wrote_is_replaced_with_force_alone(
+    endpoint: ScriptedEndpoint, files: Files
+) -> None:
+    files.write(*asking("a"))
+    put(files.target, b"precious")
+    code, err = await done(endpoint, *files.names)
+    assert code == 1
+    assert "--force" in err
+    assert endpoint.requests == []
+    assert files.left() == ["in.jsonl", "out.jsonl"]
+    assert files.target.read_text() == "precious"
+    assert (await done(endpoint, *files.names, "--force"))[0] == 0
+    assert len(files.answers()) == 1
+    files.write(*asking("a", "b"))
+    assert (await done(endpoint, *files.names))[0] == 0
+    assert [each["custom_id"] for each in files.answers()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("more", [(), ("--api-batch",)])
+async def test_somebody_s_file_in_the_checkpoint_s_place_is_kept(
+    more: tuple[str, ...], endpoint: ScriptedEndpoint, files: Files
+) -> None:
+    files.write(*asking("a"))
+    checkpoint = files.target.with_name("out.jsonl.checkpoint")
+    put(checkpoint, b'{"precious": 1}')
+    code, err = await done(endpoint, *files.names, "--force", *more)
+    assert code == 1
+    assert "no checkpoint of a batch" in err
+    assert endpoint.requests == []
+    assert checkpoint.read_text() == '{"precious": 1}'
+
+
+async def test_ctrl_c_while_the_input_is_checked_ends_at_once(endpoint: ScriptedEndpoint, files: Files) -> None:
+    put(files.source, b'{"input": "Why is the sky blue?"}\n' * 500_000)
+    process = await hub_batch(endpoint, *files.names)
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        assert b"checking every line" in await process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    code, err = await outcome(process)
+    assert (code, err) == (130, "")
+    assert endpoint.requests == []
+    assert files.left() == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("names", [("-", "out"), ("in", "-")])
+async def test_standard_streams_are_refused_in_words(names: tuple[str, str], endpoint: ScriptedEndpoint) -> None:
+    code, err = await done(endpoint, *names)
+    assert code == 1
+    assert "name files" in err
 
 
 async def test_two_runs_at_once_are_refused(endpoint: ScriptedEndpoint, files: Files) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import stat
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +46,18 @@ def read(path: Path) -> bytes:
 
 def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+
+
+def share(path: Path) -> None:
+    path.chmod(0o640)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 @pytest.fixture
@@ -145,6 +160,70 @@ async def test_a_file_that_is_no_checkpoint_is_left_alone(path: Path, work: Coun
     assert read(path) == b'{"my": "notes"}\n'
 
 
+FOREIGN = {
+    "one line of JSON without end": b'{"precious": "one line"}',
+    "text without an end": b"first line\nlast line without end",
+    "an image": bytes(range(1, 10)) + bytes(200),
+    "lines of its own": b"a\nb\n",
+    "a training run's settings": b'{"checkpoint":1,"loss":0.25}',
+    "somebody else's line and a rest": b'{"checkpoint":"model.pt","keyed":true}\nrest',
+    "a line without end and without bound": b"x" * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+async def test_a_file_of_somebody_else_s_keeps_every_byte(content: bytes, path: Path, work: Counted) -> None:
+    write(path, content)
+    with pytest.raises(CheckpointError, match="is no checkpoint of a batch: name another file"):
+        await run_batch(work.items(1), checkpoint=path, progress=quiet)
+    assert read(path) == content
+    assert work.done == []
+
+
+async def test_what_a_link_leads_to_keeps_every_byte(path: Path, work: Counted) -> None:
+    target = path.with_name("target")
+    write(target, b"secret")
+    link(path, target)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        await run_batch(work.items(1), checkpoint=path, progress=quiet)
+    assert read(target) == b"secret"
+
+
+async def test_a_checkpoint_about_something_else_keeps_a_torn_line(path: Path, work: Counted) -> None:
+    await run_batch(work.items(2), checkpoint=Checkpoint(path, about="gpt-5.1"), progress=quiet)
+    torn = read(path)[:-3]
+    write(path, torn)
+    with pytest.raises(InvalidRequestError, match="gpt-5"):
+        await run_batch(work.items(2), checkpoint=Checkpoint(path, about="gpt-5"), progress=quiet)
+    assert read(path) == torn
+
+
+async def test_a_device_is_no_checkpoint(work: Counted) -> None:
+    with pytest.raises(CheckpointError, match="no ordinary file"):
+        await run_batch(work.items(1), checkpoint=os.devnull, progress=quiet)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+async def test_a_new_checkpoint_is_its_owner_s_alone(path: Path, work: Counted) -> None:
+    await run_batch(work.items(1), checkpoint=path, progress=quiet)
+    assert mode(path) == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+async def test_a_checkpoint_that_is_shared_stays_so(path: Path, work: Counted) -> None:
+    await run_batch(work.items(1), checkpoint=path, progress=quiet)
+    share(path)
+    await run_batch(work.items(2), checkpoint=path, progress=quiet)
+    assert mode(path) == 0o640
+
+
+async def test_another_input_is_told_in_the_caller_s_words(path: Path, work: Counted) -> None:
+    await run_batch(work.keyed("a"), checkpoint=path, progress=quiet)
+    named = Checkpoint(path, name_item=lambda index: f"page {index + 1}")
+    with pytest.raises(InvalidRequestError, match="page 1 is another than the one that was done"):
+        await run_batch(work.keyed("b"), checkpoint=named, progress=quiet)
+
+
 async def test_two_runs_on_one_file_are_refused(path: Path, work: Counted) -> None:
     async with Checkpoint(path):
         with pytest.raises(CheckpointError, match="in use by another run"):
@@ -176,9 +255,14 @@ async def test_a_damaged_line_in_the_middle_is_named(path: Path, work: Counted) 
         await run_batch(work.items(9), checkpoint=path, progress=quiet)
 
 
-async def test_a_torn_first_line_begins_anew(path: Path, work: Counted) -> None:
-    write(path, b'{"checkpoint": 1, "key')
+@pytest.mark.parametrize("size", [0, 24, -1, None])
+async def test_a_torn_first_line_begins_anew(size: int | None, path: Path, work: Counted) -> None:
+    await run_batch(work.items(2), checkpoint=path, progress=quiet)
+    header = read(path).splitlines()[0]
+    work.done.clear()
+    write(path, header[:size])
     assert await run_batch(work.items(2), checkpoint=path, progress=quiet) == [0, 2]
+    assert sorted(work.done) == [0, 1]
 
 
 async def test_a_folder_that_is_missing_is_told(tmp_path: Path, work: Counted) -> None:

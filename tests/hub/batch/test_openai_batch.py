@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,6 +68,10 @@ def read(path: Path) -> bytes:
 
 def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 @pytest.fixture
@@ -282,6 +288,29 @@ async def test_a_file_that_is_no_job_s_is_refused(path: Path) -> None:
         with pytest.raises(CheckpointError, match="no file of a batch job"):
             async with job(client, path):
                 pass
+
+
+FOREIGN = {
+    "one line of JSON without end": b'{"precious": 1}',
+    "lines and a rest": b"a\nb\nc",
+    "a checkpoint": b'{"checkpoint":1,"keyed":true}\n{"index":0,',
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+async def test_a_file_of_somebody_else_s_keeps_every_byte(content: bytes, path: Path) -> None:
+    write(path, content)
+    async with endpoint(BatchHandler()) as (_, client):
+        with pytest.raises(CheckpointError, match="no file of a batch job"):
+            await job(client, path).__aenter__()
+    assert read(path) == content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+async def test_a_new_job_s_file_is_its_owner_s_alone(path: Path) -> None:
+    async with endpoint(BatchHandler()) as (_, client), job(client, path) as batch:
+        await batch.submit(asking("a"))
+    assert mode(path) == 0o600
 
 
 @pytest.mark.parametrize(
