@@ -68,7 +68,10 @@ class Budgets(Protocol):
         """
 
     async def leave(self, claim: Claim) -> None:
-        """A claim is given up while it waits: it takes nothing, also where `take` was cancelled. Never raises."""
+        """A claim is given up while it waits: it takes nothing, also where `take` was cancelled.
+
+        Never raises, and holds up the one who leaves for a moment at most.
+        """
 
     async def adjust(self, claim: Claim, tokens: float, requests: float) -> None:
         """A granted claim used so much more, or less, than it took. Never raises."""
@@ -134,7 +137,8 @@ class RateLimiter(Protocol):
     """Keeps calls within an endpoint's budgets of tokens and requests a minute.
 
     First come, first served among equal priorities. A waiter that is cancelled takes nothing and holds up no one.
-    One event loop uses it at a time.
+    Event loops may use it one after another; whether several may at the same time, each in its thread, is for the
+    implementation to say. One that can't raises a `RuntimeError` then.
     """
 
     def limit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import RLock
 
 from hub.errors import RequestTooLargeError
 from hub.limits.base import Claim, Correction
@@ -74,7 +75,7 @@ class Budget:
 
 
 class LocalBudgets:
-    """The budgets of one process, in memory.
+    """The budgets of one process, in memory. Event loops in several threads may share them.
 
     Args:
         limits: A minute's; None for one that is not known, which limits nothing until the endpoint tells it.
@@ -91,54 +92,61 @@ class LocalBudgets:
         self._tokens = self._budget("tokens", limits.tkn_per_min)
         self._requests = self._budget("requests", limits.req_per_min)
         self._paused_until = float("-inf")
+        # Held over no await. Reentrant: the garbage collector may end a block, which adjusts, at any allocation.
+        self._lock = RLock()
 
     async def take(self, claim: Claim) -> float:
         """As `Budgets` says; never waits."""
-        delay = self._paused_until - self._tick()
-        for budget, amount in ((self._tokens, claim.tokens), (self._requests, claim.requests)):
-            if budget is not None:
-                delay = max(delay, budget.wait_time(amount))
-        if delay > 0:
-            claim.wait = delay
-            return delay
-        claim.is_local = True
-        claim.slot = self._add(claim.tokens, claim.requests, 0.0)
-        return 0.0
+        with self._lock:
+            delay = self._paused_until - self._tick()
+            for budget, amount in ((self._tokens, claim.tokens), (self._requests, claim.requests)):
+                if budget is not None:
+                    delay = max(delay, budget.wait_time(amount))
+            if delay > 0:
+                claim.wait = delay
+                return delay
+            claim.is_local = True
+            claim.slot = self._add(claim.tokens, claim.requests, 0.0)
+            return 0.0
 
     async def leave(self, claim: Claim) -> None:
         """Nothing: who waits holds nothing here."""
 
     async def adjust(self, claim: Claim, tokens: float, requests: float) -> None:
         """As `Budgets` says; never waits."""
-        self._tick()
-        if self._tokens is not None:
-            self._tokens.adjust(tokens, claim.slot)
-        if self._requests is not None:
-            self._requests.adjust(requests, claim.slot)
+        with self._lock:
+            self._tick()
+            if self._tokens is not None:
+                self._tokens.adjust(tokens, claim.slot)
+            if self._requests is not None:
+                self._requests.adjust(requests, claim.slot)
 
     async def correct(self, correction: Correction) -> None:
         """As `Budgets` says; never waits."""
-        self._tick()
-        share = self._interval / 60.0
-        if self._tokens is None:
-            self._tokens = self._budget("tokens", correction.limit_tokens)
-        if self._requests is None:
-            self._requests = self._budget("requests", correction.limit_requests)
-        if self._tokens is not None:
-            self._tokens.correct(_times(correction.limit_tokens, share), correction.remaining_tokens)
-        if self._requests is not None:
-            self._requests.correct(_times(correction.limit_requests, share), correction.remaining_requests)
-        if correction.pause is not None:
-            self.pause(correction.pause)
+        with self._lock:
+            self._tick()
+            share = self._interval / 60.0
+            if self._tokens is None:
+                self._tokens = self._budget("tokens", correction.limit_tokens)
+            if self._requests is None:
+                self._requests = self._budget("requests", correction.limit_requests)
+            if self._tokens is not None:
+                self._tokens.correct(_times(correction.limit_tokens, share), correction.remaining_tokens)
+            if self._requests is not None:
+                self._requests.correct(_times(correction.limit_requests, share), correction.remaining_requests)
+            if correction.pause is not None:
+                self.pause(correction.pause)
 
     def pause(self, seconds: float) -> None:
         """Give nothing for so many seconds; where a pause is on that ends later, it stands."""
-        self._paused_until = max(self._paused_until, self._tick() + seconds)
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._tick() + seconds)
 
     def add(self, tokens: float, requests: float, *, age: float = 0.0) -> int:
         """Count so much as taken `age` seconds ago; returns the slot."""
-        self._tick()
-        return self._add(tokens, requests, age)
+        with self._lock:
+            self._tick()
+            return self._add(tokens, requests, age)
 
     def _add(self, tokens: float, requests: float, age: float) -> int:
         slot = 0

@@ -21,7 +21,10 @@ class Clock(Protocol):
     """Tells the time and calls back; tests have one that they move by hand."""
 
     def time(self) -> float:
-        """Seconds that never go back; their zero means nothing."""
+        """Seconds that never go back; their zero means nothing.
+
+        They are no wall clock's: set back by an hour, a limiter gives nothing back for that hour, and its line stands.
+        """
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call `callback` once, `delay` seconds from now, in the event loop that runs."""

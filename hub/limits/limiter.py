@@ -25,7 +25,7 @@ MAX_PRIORITY = 1_000
 
 
 class BudgetLimiter:
-    """A `RateLimiter` over budgets of any kind.
+    """A `RateLimiter` over budgets of any kind. It may be used by as many event loops at a time as its budgets may.
 
     Args:
         budgets: What keeps the budgets.
@@ -77,7 +77,7 @@ class Limiter(BudgetLimiter):
     """Keeps the calls of one process within an endpoint's budgets.
 
     No minute, wherever it begins, sees more than a minute's budget, and a budget that was not used for a while may be
-    used at once. What is used up comes back a minute after it was taken.
+    used at once. What is used up comes back a minute after it was taken. Event loops in several threads may share it.
 
     Args:
         limits: The budgets a minute, to begin with; the endpoint's headers correct them. What is None is not limited

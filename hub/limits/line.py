@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from heapq import heapify, heappop, heappush
+from threading import RLock
 from types import TracebackType
 
 from hub.errors import LimiterBusyError, LimitTimeoutError
@@ -19,13 +21,14 @@ DEAD = 64
 class _Waiter:
     """One place in the line."""
 
-    __slots__ = ("claim", "future", "has_left", "is_late", "rank")
+    __slots__ = ("claim", "future", "has_left", "is_called", "is_late", "rank")
 
     def __init__(self, claim: Claim, turn: int) -> None:
         self.claim = claim
         self.rank = (-claim.priority, turn)
         self.future: asyncio.Future[None] | None = None
         self.has_left = False
+        self.is_called = False
         self.is_late = False
 
     def __lt__(self, other: _Waiter) -> bool:
@@ -37,9 +40,20 @@ class _Waiter:
         return self.future is not None and self.future.get_loop().is_closed()
 
     def wake(self) -> None:
-        """Let it look again whether it is its turn."""
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+        """Let it look again whether it is its turn; if it doesn't sleep yet, before it does.
+
+        Raises:
+            RuntimeError: Its event loop is closed.
+        """
+        self.is_called = True
+        future = self.future
+        if future is None:
+            return
+        loop = future.get_loop()
+        if _is_running_here(loop):
+            _finish(future)
+        else:
+            loop.call_soon_threadsafe(_finish, future)
 
     def expire(self) -> None:
         """It has waited as long as it may."""
@@ -51,7 +65,7 @@ class Line:
     """Lets one after the other ask the budgets.
 
     Only the first in line has a timer for its turn; those behind it sleep until they are first. To join and to leave
-    costs O(log n).
+    costs O(log n). Event loops in several threads may share it, if the budgets allow that.
 
     Args:
         budgets: Whom the first in line asks.
@@ -69,6 +83,8 @@ class Line:
         self._waiting = 0
         self._turn = 0
         self._next_at = float("-inf")
+        # Reentrant: the garbage collector may end a deserted waiter, which leaves the line, at any allocation.
+        self._lock = RLock()
 
     @property
     def waiting(self) -> int:
@@ -81,8 +97,6 @@ class Line:
         Raises:
             RequestTooLargeError, LimiterBusyError, LimitTimeoutError: As `RateLimiter.limit` says.
         """
-        if self._waiting >= self._max_waiting:
-            raise LimiterBusyError(self._waiting, self._retry_after())
         began_at = self._clock.time()
         waiter = self._push(claim)
         allowed = self._max_wait if timeout is None else timeout
@@ -108,25 +122,32 @@ class Line:
 
     def wake(self) -> None:
         """Something has changed: the first in line looks again."""
-        first = self._first()
-        if first is not None:
-            first.wake()
+        with self._lock:
+            while (first := self._first()) is not None:
+                try:
+                    first.wake()
+                except RuntimeError:  # its event loop was closed in this moment: now it counts as deserted
+                    continue
+                return
 
     async def _ask(self, waiter: _Waiter) -> float | None:
         """0.0 where the claim is granted, seconds until it makes sense to ask again, None where others come first."""
-        # One that has a place in a queue of several processes keeps asking, or it would hold them up there.
-        if self._first() is not waiter and not waiter.claim.is_placed:
-            return None
+        with self._lock:
+            waiter.is_called = False
+            # One that has a place in a queue of several processes keeps asking, or it would hold them up there.
+            if self._first() is not waiter and not waiter.claim.is_placed:
+                return None
         delay = await self.budgets.take(waiter.claim)
         if delay > 0.0:
             self._next_at = self._clock.time() + waiter.claim.wait
         return delay
 
     async def _sleep(self, waiter: _Waiter, delay: float | None) -> None:
-        # While `take` was awaited, one of more weight may have come and gone, and its call to look again with it.
-        if delay is None and self._first() is waiter:
-            return
-        future = waiter.future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            # Since it asked, room may have been made, and the call to look again has found it awake.
+            if waiter.is_called:
+                return
+            future = waiter.future = asyncio.get_running_loop().create_future()
         timer = None if delay is None else self._clock.call_later(delay, waiter.wake)
         try:
             await future
@@ -136,38 +157,59 @@ class Line:
                 timer.cancel()
 
     def _push(self, claim: Claim) -> _Waiter:
-        self._turn += 1
-        waiter = _Waiter(claim, self._turn)
-        heappush(self._heap, waiter)
-        self._waiting += 1
-        return waiter
+        with self._lock:
+            if self._waiting >= self._max_waiting:
+                raise LimiterBusyError(self._waiting, self._retry_after())
+            self._turn += 1
+            waiter = _Waiter(claim, self._turn)
+            heappush(self._heap, waiter)
+            self._waiting += 1
+            return waiter
 
     def _remove(self, waiter: _Waiter) -> None:
-        if waiter.has_left:
-            return
-        waiter.has_left = True
-        self._waiting -= 1
-        if self._heap[0] is waiter:
-            heappop(self._heap)
-            self.wake()
-        elif len(self._heap) - self._waiting > max(DEAD, self._waiting):
-            self._heap = [each for each in self._heap if not each.has_left]
-            heapify(self._heap)
+        with self._lock:
+            if waiter.has_left:
+                return
+            waiter.has_left = True
+            self._waiting -= 1
+            if self._heap[0] is waiter:
+                heappop(self._heap)
+                self.wake()
+            elif len(self._heap) - self._waiting > max(DEAD, self._waiting):
+                self._heap = [each for each in self._heap if not each.has_left]
+                heapify(self._heap)
 
     def _first(self) -> _Waiter | None:
+        """The one whose turn it is; its callers hold the lock."""
+        has_passed = False
         while self._heap:
             first = self._heap[0]
             if not first.has_left and not first.is_deserted:
+                if has_passed:
+                    with suppress(RuntimeError):  # closed in this moment
+                        first.wake()
                 return first
             heappop(self._heap)
             if not first.has_left:
-                first.has_left = True
+                first.has_left = has_passed = True  # nobody else will call the next one
                 self._waiting -= 1
         return None
 
     def _retry_after(self) -> float:
         """Seconds until the first in line expects its turn, at least one."""
         return max(1.0, self._next_at - self._clock.time())
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 class Entry:

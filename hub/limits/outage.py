@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from redis.exceptions import ResponseError
+
 from hub.limits.budgets import LocalBudgets
 from hub.limits.clock import Clock
 from hub.limits.ledger import Ledger
@@ -14,6 +16,9 @@ __all__ = ("Outage",)
 log = logging.getLogger(__name__)
 
 MAX_RETRY_INTERVAL = 5.0
+
+MAX_WORDS = 300
+"""Characters of what a server says that are logged."""
 
 
 class Outage:
@@ -55,8 +60,9 @@ class Outage:
             self._retry_interval = min(MAX_RETRY_INTERVAL, self._retry_interval * 2)
             return self.budgets
         log.warning(
-            "Redis is away (%s): this process keeps to %.3g of the rate limit by itself until it is back.",
-            type(exc).__name__,
+            "%s (%s): this process keeps to %.3g of the rate limit by itself until it is back.",
+            "Redis refuses the rate limit's commands" if isinstance(exc, ResponseError) else "Redis is away",
+            _words(exc),
             self.share,
         )
         self.budgets = LocalBudgets(self._own_limits(), interval=self._interval, clock=self._clock, overdraws=True)
@@ -78,3 +84,9 @@ class Outage:
             tkn_per_min=None if tokens is None else max(1, int(tokens * self.share)),
             req_per_min=None if requests is None else max(1, int(requests * self.share)),
         )
+
+
+def _words(exc: Exception) -> str:
+    """The kind of the error and what the server said, on one line; neither the server nor the driver names a key."""
+    words = " ".join(str(exc).split())[:MAX_WORDS]
+    return f"{type(exc).__name__}: {words}" if words else type(exc).__name__

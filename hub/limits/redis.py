@@ -29,6 +29,9 @@ class RedisLimiter(BudgetLimiter):
     it then what was taken meanwhile. A request larger than the share goes when all of the share is there, and is paid
     off afterwards. Redis that has lost its memory learns from the processes what they took.
 
+    Connections to Redis belong to an event loop, so it serves one at a time: a `RuntimeError` tells a second one that
+    runs meanwhile. Limiters of one key, one for each thread, share the budgets as processes do.
+
     Args:
         redis: The server's URL, as in `REDIS_URL`, or a client of redis-py, which stays its owner's to close. A client
             for a cluster will do: all keys of a limiter lie on one node.
@@ -77,11 +80,15 @@ class RedisLimiter(BudgetLimiter):
             now=server_clock,
         )
         outage = Outage(limits, interval=interval, clock=clock, share=share, retry_interval=retry_interval)
-        budgets = SharedBudgets(script, outage, interval=interval, clock=clock)
-        super().__init__(budgets, clock=clock, max_waiting=max_waiting, max_wait=max_wait)
+        self._budgets = SharedBudgets(script, outage, interval=interval, clock=clock)
+        super().__init__(self._budgets, clock=clock, max_waiting=max_waiting, max_wait=max_wait)
 
     async def aclose(self) -> None:
-        """Close the connections, where the limiter was given a URL. A second call does nothing."""
+        """Close the connections, where the limiter was given a URL. A second call does nothing.
+
+        Waits, for `redis_timeout` at most, until those who gave up waiting are out of the queue.
+        """
+        await self._budgets.aclose()
         if self._owned is not None:
             with suppress(*UNREACHABLE):  # a connection that was lost can't be closed in order
                 await self._owned.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 from hub.errors import BackendError, RequestTooLargeError
 from hub.limits.base import Claim, Correction
 from hub.limits.clock import Clock
+from hub.limits.departures import Departures
 from hub.limits.ledger import Ledger
 from hub.limits.outage import Outage
 from hub.limits.script import GRANTED, TOO_LARGE, BudgetScript, Reply
@@ -30,7 +32,7 @@ _FAULTS: tuple[type[Exception], ...] = (*UNREACHABLE, BackendError, RuntimeError
 
 
 class SharedBudgets:
-    """The budgets behind a `RedisLimiter`.
+    """The budgets behind a `RedisLimiter`. One event loop uses them at a time: connections to Redis belong to one.
 
     Args:
         script: What asks Redis.
@@ -51,9 +53,16 @@ class SharedBudgets:
         self._answered_at = float("-inf")
         self._paused_until = float("-inf")
         self._last: Reply | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._departures = Departures()
 
     async def take(self, claim: Claim) -> float:
-        """As `Budgets` says. While Redis is away the claim is this process's own affair."""
+        """As `Budgets` says. While Redis is away the claim is this process's own affair.
+
+        Raises:
+            RuntimeError: Another event loop, which runs now, has used these budgets.
+        """
+        await self._enter_loop()
         if self._outage.retry_delay > 0.0:
             return await self._take_alone(claim)
         if not claim.id:
@@ -80,10 +89,14 @@ class SharedBudgets:
         return 0.0
 
     async def leave(self, claim: Claim) -> None:
-        """As `Budgets` says."""
-        if claim.is_placed and self._outage.retry_delay == 0.0:
-            claim.is_placed = False
-            await self._ask(lambda known, new: self._script.leave(claim, known=known, proposed=new))
+        """As `Budgets` says. A place that can't be given up, since Redis is away, is lost after `LEASE` seconds."""
+        is_placed, claim.is_placed = claim.is_placed, False
+        # A waiter whose event loop is gone is ended by the garbage collector, where no loop runs.
+        if is_placed and self._outage.retry_delay == 0.0 and self._is_at_home() and not self._departures.is_full:
+            await self._departures.tell(self._leave(claim))
+
+    async def _leave(self, claim: Claim) -> None:
+        await self._ask(lambda known, new: self._script.leave(claim, known=known, proposed=new))
 
     async def adjust(self, claim: Claim, tokens: float, requests: float) -> None:
         """As `Budgets` says. Where Redis is away, what was used beyond the estimate is told when it is back."""
@@ -102,13 +115,42 @@ class SharedBudgets:
             self._taken_alone.add(max(0.0, tokens), max(0.0, requests))
 
     async def correct(self, correction: Correction) -> None:
-        """As `Budgets` says. What says nothing new is not sent."""
+        """As `Budgets` says. What says nothing new is not sent.
+
+        Raises:
+            RuntimeError: Another event loop, which runs now, has used these budgets.
+        """
+        await self._enter_loop()
         if correction.pause is not None:
             self._paused_until = max(self._paused_until, self._clock.time() + correction.pause)
         if self._outage.budgets is not None:
             await self._outage.budgets.correct(replace(correction, limit_tokens=None, limit_requests=None))
         if self._outage.retry_delay == 0.0 and self._is_news(correction):
             await self._ask(lambda known, new: self._script.correct(correction, known=known, proposed=new))
+
+    async def aclose(self) -> None:
+        """Whoever has left has given up its place, as far as Redis can be reached."""
+        if self._is_at_home():
+            await self._departures.aclose()
+
+    async def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and self._loop.is_running():
+            raise RuntimeError(
+                "A RedisLimiter serves one event loop at a time, and another one that runs has used this one; give "
+                "each thread a limiter of its own with the same key: they share the budgets through Redis."
+            )
+        self._loop, self._departures = loop, Departures()
+        await self._departures.open()
+
+    def _is_at_home(self) -> bool:
+        """The event loop that runs is the one that uses these budgets."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def _is_news(self, correction: Correction) -> bool:
         last = self._last

@@ -75,6 +75,7 @@ def outcome_attributes(call: Call, outcome: Outcome, retried: Sequence[str]) -> 
             "hub.request_id": outcome.request_id,
             "hub.status": outcome.status,
             "hub.attempts": call.attempts,
+            "hub.rate_limit_seconds": call.rate_limit_seconds,
             "hub.retried_errors": list(retried) or None,
             **(_usage(call, outcome.usage) if outcome.usage else {}),
         }

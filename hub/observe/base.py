@@ -34,6 +34,8 @@ class Call:
         started_at: When it began, in seconds of `time.perf_counter`.
         first_content_at: When the first content came, by the same clock; None before, or where none came.
         attempts: Tries begun so far, at least 1.
+        rate_limit_seconds: For how long its tries have waited for the client's own rate limit, one after the other, so
+            far; None for embeddings, whose requests wait side by side.
     """
 
     operation: Literal["chat", "embeddings"]
@@ -46,6 +48,7 @@ class Call:
     started_at: float
     first_content_at: float | None = None
     attempts: int = 1
+    rate_limit_seconds: float | None = None
 
     @property
     def first_content_seconds(self) -> float | None:

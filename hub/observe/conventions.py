@@ -51,6 +51,7 @@ SPAN_ATTRIBUTES = (
     "hub.request_id",
     "hub.status",
     "hub.attempts",
+    "hub.rate_limit_seconds",
     "hub.retried_errors",
     "hub.usage.cost_usd",
     "hub.usage.estimated",

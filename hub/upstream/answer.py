@@ -114,6 +114,11 @@ class Answer:
             finally:
                 self._observe_end()
 
+    @property
+    def target(self) -> Target:
+        """Where the last try went, whose answer this is."""
+        return self._attempt.target
+
     def stop(self) -> None:
         """End the stream as `cancelled` at once; does nothing after its end."""
         self._stopped = True
@@ -128,7 +133,10 @@ class Answer:
         self._is_finished = False
         # What waits for our own rate limit is not the endpoint's time.
         watchdog.expect_nothing()
-        await watchdog.guard(self._attempt.admit)
+        try:
+            await watchdog.guard(self._attempt.admit)
+        finally:
+            self._observation.waited(self._attempt.waited)
         if self._attempt.at_end:
             return []
         watchdog.expect_first_token()
@@ -204,7 +212,7 @@ class Answer:
         """Where one of the clocks ran out, the try has failed."""
         clock = watchdog.interruption
         if clock is not None and clock != "cancelled" and not attempt.decoder.is_finished:
-            attempt.fail(self._timed_out(clock))
+            attempt.fail(self._timed_out(clock, attempt))
 
     def _retry(self, watchdog: Watchdog) -> tuple[Target, float] | None:
         """Where the next attempt goes, after how many seconds; None where this one was the last."""
@@ -246,7 +254,7 @@ class Answer:
         elif interruption == "cancelled":
             return events + self._end("cancelled", None)
         elif interruption == "total_timeout":
-            attempt.fail(self._timed_out(interruption))
+            attempt.fail(self._timed_out(interruption, attempt))
         if attempt.failure is None:
             return events + self._end("completed", None)
         error = attempt.failure
@@ -297,8 +305,12 @@ class Answer:
             request_id=attempt.request_id,
         )
 
-    def _timed_out(self, clock: Clock) -> EndpointError:
+    def _timed_out(self, clock: Clock, attempt: Attempt) -> EndpointError:
         timeouts = self._plan.timeouts
+        if attempt.is_waiting:
+            sent = "nothing was sent" if attempt.number == 1 else f"try {attempt.number} was not sent"
+            message = f"The request still waited for its rate limit after {timeouts.total_timeout} s; {sent}."
+            return endpoint_error(message, code=clock, retryable=True)
         sentences = {
             "first_token_timeout": f"No content came within {timeouts.first_token_timeout} s.",
             "stall_timeout": f"The answer stalled: no further content for {timeouts.stall_timeout} s.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -90,6 +91,8 @@ class Attempt:
         failure: Why this try gave no whole answer.
         at_end: Nothing is left to read.
         was_held_back: Our own rate limit gave it no leave; the endpoint knows nothing of it.
+        is_waiting: It waits for our own rate limit, or was given up while it did; nothing of it has been sent.
+        waited: Seconds that it waited for it.
         was_answered: The endpoint sent a response, of a good status.
         request_id: The endpoint's own name for the request, from its headers.
     """
@@ -102,6 +105,8 @@ class Attempt:
         self.at_end = False
         self.was_answered = False
         self.was_held_back = False
+        self.is_waiting = False
+        self.waited = 0.0
         self.request_id: str | None = None
         self._response: OpenResponse | None = None
         self._admission: Admission | None = None
@@ -123,11 +128,18 @@ class Attempt:
         if quota is None:
             return
         tokens = self.target.request.estimate_input_tokens()
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        self.is_waiting = True
         try:
             self._admission = await quota.admit(tokens, priority=priority, timeout=timeout)
+            self.is_waiting = False
         except LimitError as exc:
+            self.is_waiting = False
             self.was_held_back = True
             self.fail(held_back(exc))
+        finally:
+            self.waited = loop.time() - began_at
 
     async def open(self, sending: Sending) -> None:
         """Send the request and wait for the response's headers; a failure is kept, not raised."""

@@ -37,6 +37,7 @@ class Observation:
             identifier=identifier,
             params=MappingProxyType(dict(request.params)),  # an observer's slip must not change what is sent
             started_at=time.perf_counter(),
+            rate_limit_seconds=0.0,
         )
         self._observers.on_start(self._call)
         return self._observers.request_headers(self._call)
@@ -62,6 +63,11 @@ class Observation:
         """Another attempt follows after `delay` seconds."""
         if self._call is not None:
             self._observers.on_retry(self._call, error, delay)
+
+    def waited(self, seconds: float) -> None:
+        """A try waited so long for its rate limit, whether it got leave or not."""
+        if self._call is not None:
+            self._call.rate_limit_seconds = (self._call.rate_limit_seconds or 0.0) + seconds
 
     def asks(self, target: Target, *, tries: int) -> None:
         """Who is asked now, by try number `tries`; or of two that were asked, who goes on."""

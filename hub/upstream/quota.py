@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from hub.errors import (
     EndpointError,
@@ -29,6 +30,12 @@ MAX_PAUSE = 60.0
 """Seconds of `Retry-After` for which everybody waits. One who is to wait longer, for a day's budget as it may be, had
 better hear so from the endpoint than wait in line."""
 
+NOTICEABLE = 1.0
+"""Seconds after which a request that waits is told of in the log."""
+
+TOLD_INTERVAL = 10.0
+"""Seconds for which one such word, of one limiter, will do for all that wait."""
+
 _NEVER_SENT = ("connect_timeout", "connection_failed", "invalid_request")
 """Failures without a status by which the endpoint knows nothing of the request."""
 
@@ -38,14 +45,19 @@ class Quota:
 
     Args:
         limiter: Keeps the budgets.
+        name: Whose they are, for the log.
         assumed_tokens: As many a minute are only assumed: no request is too large before the endpoint has said so,
             and one that is larger takes this much. None where the limiter's limits are known.
     """
 
-    __slots__ = ("_has_failed", "_most", "limiter")
+    __slots__ = ("_has_failed", "_most", "_name", "_told_at", "limiter")
 
-    def __init__(self, limiter: RateLimiter, *, assumed_tokens: float | None = None) -> None:
+    def __init__(
+        self, limiter: RateLimiter, *, name: str = "of an endpoint", assumed_tokens: float | None = None
+    ) -> None:
         self.limiter = limiter
+        self._name = name
+        self._told_at = -INFINITY
         self._most = INFINITY if assumed_tokens is None else assumed_tokens
         self._has_failed = False
 
@@ -63,9 +75,10 @@ class Quota:
         """
         try:
             block = self.limiter.limit(min(tokens, self._most), priority=priority, timeout=timeout)
-            permit = await block.__aenter__()
-            if permit.waited >= 1.0:
-                log.info("a request waited %.1f s for its rate limit", permit.waited)
+            with self._telling_of_a_wait():
+                permit = await block.__aenter__()
+            if permit.waited >= NOTICEABLE:
+                log.debug("a request waited %.1f s for its rate limit (%s)", permit.waited, self._name)
         except LimitError:
             raise
         except Exception as exc:
@@ -81,6 +94,21 @@ class Quota:
                 self._most = INFINITY  # from now on it is the endpoint that says what is too large
         except Exception as exc:
             self.failed(exc)
+
+    @contextmanager
+    def _telling_of_a_wait(self) -> Iterator[None]:
+        """Where the block takes noticeably long, it is said while it does."""
+        timer = asyncio.get_running_loop().call_later(NOTICEABLE, self._tell_of_a_wait)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _tell_of_a_wait(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._told_at + TOLD_INTERVAL:
+            self._told_at = now
+            log.info("requests wait for their rate limit (%s) and are not sent yet", self._name)
 
     def failed(self, exc: Exception) -> None:
         """The limiter raised what no limiter should."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from importlib.util import find_spec
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from hub.config import Settings
@@ -48,7 +50,9 @@ class Quotas:
     """
 
     def __init__(self, limiter: RateLimiter | LimiterBackend | None, settings: Settings) -> None:
-        self._own = None if limiter is None or isinstance(limiter, str) else Quota(_checked(limiter))
+        self._own = None
+        if limiter is not None and not isinstance(limiter, str):
+            self._own = Quota(_checked(limiter), name="your own limiter")
         url = settings.cache.redis_url
         named = limiter if isinstance(limiter, str) else settings.llm.limiter
         if named is None:
@@ -65,6 +69,7 @@ class Quotas:
 
             self._redis = connect(url.get_secret_value())
         self._quotas: dict[tuple[Endpoint, str], Quota] = {}
+        self._lock = Lock()  # a client's calls may come from several threads, and one model has one limiter
 
     def of(self, endpoint: Endpoint, profile: ModelProfile, *, is_first: bool) -> Quota | None:
         """What calls to that model keep to; None for nothing.
@@ -79,28 +84,31 @@ class Quotas:
         if self._backend == "none":
             return None
         key = (endpoint, profile.model_name)
-        quota = self._quotas.pop(key, None) or self._quota(endpoint, profile)
-        self._quotas[key] = quota  # the last in order is the one asked for last
-        if len(self._quotas) > MAX_QUOTAS:
-            del self._quotas[next(iter(self._quotas))]
+        with self._lock:
+            quota = self._quotas.pop(key, None) or self._quota(endpoint, profile)
+            self._quotas[key] = quota  # the last in order is the one asked for last
+            if len(self._quotas) > MAX_QUOTAS:
+                del self._quotas[next(iter(self._quotas))]
         return quota
 
     async def aclose(self) -> None:
         """Close what was opened for them."""
+        limiters = [quota.limiter for quota in self._quotas.values()]
         self._quotas.clear()
         if self._redis is not None:
             from hub.redis_io import UNREACHABLE
 
+            await asyncio.gather(*(limiter.aclose() for limiter in limiters))
             with suppress(*UNREACHABLE):  # a connection that was lost can't be closed in order
                 await self._redis.aclose()
 
     def _quota(self, endpoint: Endpoint, profile: ModelProfile) -> Quota:
-        limits = profile.rate_limits
+        limits, name = profile.rate_limits, f"{profile.model_name} at {endpoint.url}"
         if limits is None or all(limits is not each for each in _OF_THE_CATALOG):
-            return Quota(self._limiter(endpoint, profile, limits))
+            return Quota(self._limiter(endpoint, profile, limits), name=name)
         if not endpoint.is_openai:
-            return Quota(Limiter(_UNKNOWN))
-        return Quota(self._limiter(endpoint, profile, limits), assumed_tokens=limits.tkn_per_min)
+            return Quota(Limiter(_UNKNOWN), name=name)
+        return Quota(self._limiter(endpoint, profile, limits), name=name, assumed_tokens=limits.tkn_per_min)
 
     def _limiter(self, endpoint: Endpoint, profile: ModelProfile, limits: RateLimits | None) -> RateLimiter:
         if self._redis is None or limits is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -247,6 +249,26 @@ def test_a_model_that_is_in_use_keeps_its_budget_whatever_names_are_made_up() ->
     for number in range(MAX_QUOTAS * 2):
         quotas.of(endpoint, ModelProfile(model_name=f"n-{number}"), is_first=True)
         assert quotas.of(endpoint, ONCE, is_first=True) is used_one
+
+
+def test_threads_that_ask_at_the_same_time_get_the_same_budget() -> None:
+    quotas = Quotas("memory", Settings.load())
+    endpoint = client_at(scripted())._connections.endpoint
+    found: set[Quota | None] = set()
+
+    def ask_often() -> None:
+        for _ in range(2_000):
+            found.add(quotas.of(endpoint, ONCE, is_first=True))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns as often as they can
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            for _ in range(4):
+                threads.submit(ask_often)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 1
 
 
 def test_the_name_of_an_account_tells_neither_address_nor_key() -> None:

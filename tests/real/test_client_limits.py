@@ -15,9 +15,10 @@ import pytest
 
 from hub.client import OpenAIClient
 from hub.models.profile import ModelProfile, RateLimits
-from hub.testing import ScriptedEndpoint, ScriptedTransport, chat_reply
+from hub.testing import ScriptedEndpoint, ScriptedTransport, chat_reply, collect
+from hub.upstream.clocks import Timeouts
 from tests.hub.upstream.limits_support import answered, ask, client_at, scripted, used
-from tests.hub.upstream.support import within
+from tests.hub.upstream.support import HELLO, within
 from tests.real.redis_server import RedisServer, redis_binaries
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +119,24 @@ async def test_a_redis_that_hangs_costs_a_call_a_second_once(server: RedisServer
             for _ in range(3):
                 assert (await answered(client)).status == "completed"
             assert loop.time() - began_at < 4.0
+
+
+@pytest.mark.parametrize("leave", ["stop", "cancel", "total_timeout"])
+async def test_a_redis_that_hangs_does_not_hold_up_who_gives_up_waiting(server: RedisServer, leave: str) -> None:
+    once = ModelProfile(model_name="m-1", rate_limits=RateLimits(req_per_min=1))
+    async with client_at(scripted(), model=once) as client:
+        await answered(client)
+        loop = asyncio.get_running_loop()
+        stream = client.stream(messages=HELLO, timeouts=Timeouts(total_timeout=0.2 if leave == "total_timeout" else 30))
+        with server.held_still():
+            began_at = loop.time()
+            call = asyncio.create_task(collect(stream))
+            if leave != "total_timeout":
+                loop.call_later(0.2, stream.stop if leave == "stop" else call.cancel)
+            await within(asyncio.wait([call]))
+            assert loop.time() - began_at < 0.9  # Redis may take a second
+        if leave == "cancel":
+            assert call.cancelled()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed")  # connections of a loop that is gone

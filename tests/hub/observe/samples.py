@@ -24,6 +24,7 @@ def a_call(**changes: Any) -> Call:
         "params": {"messages": [{"role": "user", "content": "a secret question"}], "temperature": 0.5},
         "started_at": 100.0,
         "first_content_at": 100.25,
+        "rate_limit_seconds": 0.125,
     }
     return Call(**(values | changes))
 

@@ -48,6 +48,7 @@ def test_a_completed_call_is_one_record_at_info(records: list[logging.LogRecord]
         "status": "completed",
         "seconds": 1.5,
         "first_content_seconds": 0.25,
+        "rate_limit_seconds": 0.125,
         "response_model": "gpt-5.1-2025-11-13",
         "response_id": "chatcmpl-1",
         "request_id": "req_1",

@@ -113,6 +113,7 @@ def test_a_completed_call_has_the_conventions_attributes(backend: Backend) -> No
         "hub.request_id": "req_1",
         "hub.status": "completed",
         "hub.attempts": 1,
+        "hub.rate_limit_seconds": 0.125,
         "hub.usage.cost_usd": 0.0125,
     }
 

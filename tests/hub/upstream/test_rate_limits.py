@@ -258,6 +258,7 @@ async def test_waiting_counts_for_the_total_clock(clock: ManualClock) -> None:
     error = (await within(second)).error
     assert error is not None
     assert error.code == "total_timeout"
+    assert error.message == "The request still waited for its rate limit after 30.0 s; nothing was sent."
     assert (limiter.waiting, clock.pending, len(transport.requests)) == (0, 0, 1)
 
 
