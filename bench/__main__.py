@@ -8,7 +8,22 @@ from pathlib import Path
 
 import msgspec
 
-from bench import caches, clients, embeddings, events, fanout, first_token, import_time, limits, memory
+from bench import (
+    caches,
+    clients,
+    embeddings,
+    events,
+    fanout,
+    first_token,
+    import_time,
+    joining,
+    limits,
+    memory,
+    stores,
+    takeovers,
+    web_processes,
+    workers,
+)
 from bench.report import Table, machine
 
 BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
@@ -22,6 +37,11 @@ BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
     "memory": memory.run,
     "caches": caches.run,
     "limits": limits.run,
+    "stores": stores.run,
+    "workers": workers.run,
+    "web_processes": web_processes.run,
+    "joining": joining.run,
+    "takeovers": takeovers.run,
 }
 
 

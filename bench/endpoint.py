@@ -2,13 +2,16 @@
 
 The model's name says what comes: `burst-20000` is that many tokens at once, `paced-500-30` one each 30 ms, the
 streams out of step, as from a provider's many machines; `step-500-30` the same with all streams in step, as vLLM's
-are, which makes a token for each in one go; `prompt-500-30` with the first token at once. The request's path says in
-which form: `/v1/responses` is the Responses API's, any other Chat Completions'; the former comes in bursts alone.
+are, which makes a token for each in one go; `prompt-500-30` with the first token at once; `stamped-500-30` as `paced`,
+each token saying when it was sent, in seconds of the monotonic clock; `held-4000` that many at once, and then silence.
+The request's path says in which form: `/v1/responses` is the Responses API's, any other Chat Completions'; the former
+comes in bursts alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import cache
 from typing import Any
 
@@ -23,6 +26,7 @@ __all__ = ("frames",)
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 GOLDEN_RATIO = 0.618034
+STAMP_LENGTH = 18
 
 
 @cache
@@ -75,10 +79,25 @@ def _burst(tokens: int, *, responses: bool = False) -> bytes:
     return HEAD + b"".join(chunks) + b"0\r\n\r\n"
 
 
+@cache
+def _around_the_stamp() -> tuple[bytes, bytes]:
+    stamp = "0" * STAMP_LENGTH
+    frame = _frame([{"index": 0, "delta": {"content": stamp}, "logprobs": None, "finish_reason": None}])
+    (chunk,) = _chunked([frame])
+    before, _, after = chunk.partition(stamp.encode())
+    return before, after
+
+
+def _stamped() -> bytes:
+    before, after = _around_the_stamp()
+    return b"%b%0*.6f %b" % (before, STAMP_LENGTH - 1, time.monotonic(), after)
+
+
 class Connection(asyncio.Protocol):
     """One connection: requests in, bodies out."""
 
     served = 0
+    sent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember whom to write to."""
@@ -101,13 +120,16 @@ class Connection(asyncio.Protocol):
         kind, *numbers = msgspec.json.decode(body[:length])["model"].split("-")
         if kind == "burst":
             self._transport.write(_burst(int(numbers[0]), responses=b"/responses " in head.partition(b"\r\n")[0]))
+        elif kind == "held":
+            self._transport.write(HEAD + b"".join(_chunks(int(numbers[0]))[: int(numbers[0]) + 1]))
         else:
             self._begin(int(numbers[0]), int(numbers[1]) / 1000, kind)
 
     def _begin(self, tokens: int, interval: float, kind: str) -> None:
         Connection.served += 1
         phase = 0.0
-        if kind == "paced":
+        self._is_stamped = kind == "stamped"
+        if kind in ("paced", "stamped"):
             phase = interval * (Connection.served * GOLDEN_RATIO % 1)
         elif kind == "step":
             phase = interval - self._loop.time() % interval
@@ -121,7 +143,8 @@ class Connection(asyncio.Protocol):
         if number > tokens:
             self._transport.write(b"".join(chunks[number:]) + b"0\r\n\r\n")
             return
-        self._transport.write(chunks[number])
+        Connection.sent += 1
+        self._transport.write(_stamped() if self._is_stamped else chunks[number])
         self._loop.call_at(due + interval, self._go_on, tokens, number + 1, due + interval, interval)
 
 
@@ -131,6 +154,8 @@ async def main() -> None:
     port = server.sockets[0].getsockname()[1]
 
     async def prepare(command: dict[str, Any]) -> dict[str, Any]:
+        if command["command"] == "sent":
+            return {"sent": Connection.sent}
         return {"bytes": [len(_burst(command["tokens"], responses=responses)) for responses in (False, True)]}
 
     await obey_async({"base_url": f"http://127.0.0.1:{port}/v1"}, prepare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -14,11 +15,14 @@ from hub.errors import (
     HubError,
     InvalidRequestError,
     PositionError,
+    StoreError,
     StreamExistsError,
     StreamNotFoundError,
 )
 
 __all__ = ("HANDLERS", "ProblemError", "problem")
+
+log = logging.getLogger(__name__)
 
 _STATUS_BY_ERROR: dict[type[HubError], int] = {
     InvalidRequestError: 422,
@@ -26,7 +30,11 @@ _STATUS_BY_ERROR: dict[type[HubError], int] = {
     StreamExistsError: 409,
     StreamNotFoundError: 404,
     HubBusyError: 503,
+    StoreError: 503,
 }
+
+STORE_RETRY_DELAY = 5
+"""Seconds after which a store that failed may be asked again."""
 
 
 class ProblemError(HTTPException):
@@ -56,8 +64,13 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 async def _on_hub_error(request: Request, exc: Exception) -> Response:
     status = next((status for kind, status in _STATUS_BY_ERROR.items() if isinstance(exc, kind)), 500)
+    if status == 500 or isinstance(exc, StoreError):
+        # What went wrong inside is the operator's business.
+        log.error("%s %s failed: %s", request.method, request.url.path, exc)
+    if isinstance(exc, StoreError):
+        detail = "The hub's store can't serve now. Try again in some seconds."
+        return problem(status, detail, {"Retry-After": str(STORE_RETRY_DELAY)})
     headers = {"Retry-After": f"{exc.retry_after:.0f}"} if isinstance(exc, HubBusyError) else None
-    # What went wrong inside is the operator's business, in the log.
     return problem(status, str(exc) if status != 500 else "The hub failed to serve this request.", headers)
 
 

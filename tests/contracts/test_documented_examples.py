@@ -33,10 +33,12 @@ PAGES = (
     "endpoints.md",
     "errors.md",
     "events.md",
+    "guarantees.md",
     "hub.md",
     "limits.md",
     "models.md",
     "observability.md",
+    "operations.md",
     "sinks.md",
     "structured-output.md",
 )

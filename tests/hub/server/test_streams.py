@@ -8,6 +8,7 @@ import random
 import httpx2
 import pytest
 
+from hub.errors import StoreError
 from hub.events import Snapshot, TextDelta
 from hub.streams.log import StreamLog
 from hub.streams.memory import MemoryStreamStore
@@ -280,3 +281,18 @@ def assert_problem(response: httpx2.Response, status: int, *words: str) -> None:
     body = response.json()
     assert body["status"] == status
     assert all(word in body["detail"] for word in words), body
+
+
+async def test_a_store_that_can_t_serve_is_503_and_its_own_words_stay_in_the_log(
+    start_hub: StartHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    class BrokenStore(MemoryStreamStore):
+        async def open(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
+            raise StoreError("redis at 10.0.0.7 is away")
+
+    async with start_hub(store=BrokenStore()) as running:
+        response = await running.http.get("/v1/streams/str_1")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+    assert "10.0.0.7" not in response.text
+    assert "10.0.0.7" in caplog.text
