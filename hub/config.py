@@ -98,6 +98,7 @@ class HubSettings(BaseSettings):
     app: str | None = Field(None, validation_alias="HUB_APP")
     concurrency: int = Field(100, ge=1, validation_alias="HUB_CONCURRENCY")
     max_attempts: int = Field(3, ge=1, validation_alias="HUB_MAX_ATTEMPTS")
+    coalesce_delay: float = Field(0.1, ge=0, le=5, validation_alias="HUB_COALESCE_DELAY")
     max_queued: int = Field(10_000, ge=1, validation_alias="HUB_MAX_QUEUED")
 
     def key_list(self) -> tuple[str, ...]:

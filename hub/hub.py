@@ -66,6 +66,8 @@ class Hub:
         store: Keeps the logs; in memory by default. The hub closes it.
         max_streams: Generations that may run at once; beyond it `start` raises `HubBusyError`.
         workforce: Carries out the generations in the place of this hub, which then runs none itself.
+        coalesce_delay: Seconds for which tokens may gather before they are stored, at most, where the store is
+            behind; neighbours become one event. 0 keeps every event as it came.
 
     Raises:
         ConfigurationError: There is neither a generator nor a workforce.
@@ -78,11 +80,13 @@ class Hub:
         *,
         max_streams: int = 1_000,
         workforce: Workforce | None = None,
+        coalesce_delay: float = 0.0,
     ) -> None:
         if generator is None and workforce is None:
             raise ConfigurationError("A Hub needs a generator, or a workforce that has some.")
         self._generator = generator
         self._workforce = workforce
+        self._coalesce_delay = coalesce_delay
         self._store: StreamStore = store if store is not None else MemoryStreamStore()
         self._max_streams = max_streams
         self._running: dict[str, _Running] = {}
@@ -319,7 +323,7 @@ class Hub:
         if not began.done():
             began.set_result(_info(stream))
         try:
-            await record(generation, stream, self._store, epoch)
+            await record(generation, stream, self._store, epoch, coalesce_delay=self._coalesce_delay)
         except Exception:
             # One job's border: what escaped would end every other generation with the task group.
             log.exception("stream %s could not be ended in order", stream_id)

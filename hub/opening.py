@@ -48,7 +48,8 @@ async def open_hub(stack: AsyncExitStack, settings: Settings, choice: EndpointCh
             )
         generator, answering = await open_generator(stack, settings, choice)
         store, notice = await _started(store, hub_settings)
-        hub = await stack.enter_async_context(Hub(generator, store, max_streams=hub_settings.max_streams))
+        hub = Hub(generator, store, max_streams=hub_settings.max_streams, coalesce_delay=hub_settings.coalesce_delay)
+        await stack.enter_async_context(hub)
         return Opened(hub, replace(answering, notice=f"{answering.notice}{notice}"))
     return await _open_shared(stack, settings, choice, store)
 
@@ -87,7 +88,12 @@ async def _open_shared(stack: AsyncExitStack, settings: Settings, choice: Endpoi
         return Opened(hub, answering)
     generator, answering = await open_generator(stack, settings, choice)
     worker = Worker(
-        generator, store, queue, concurrency=hub_settings.max_streams, max_attempts=hub_settings.max_attempts
+        generator,
+        store,
+        queue,
+        concurrency=hub_settings.max_streams,
+        max_attempts=hub_settings.max_attempts,
+        coalesce_delay=hub_settings.coalesce_delay,
     )
     hub = await stack.enter_async_context(Hub(None, store, workforce=worker))
     await stack.enter_async_context(worker)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from hub.errors import StaleWriterError, StoreError
-from hub.events import Done, EndStatus, LLMEvent, Meta, Snapshot, Usage
+from hub.events import Done, EndStatus, LLMEvent, Meta, Snapshot, Usage, merge_neighbours
 from hub.result import Failure, TokenUsage
 from hub.streams.base import StreamStore
 from hub.streams.log import StreamLog
@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 
 MAX_STREAM_BYTES = 64_000_000
 """What one stream's frames may weigh: far above any answer, well below what would hurt the others."""
+
+GATHERING = 10.0
+"""As many times as long as an append took may tokens gather: it takes long where the process or the store is behind."""
+
+LEAST_PAUSE = 0.001
+"""Seconds; a shorter one would gather nothing."""
 
 END_TIMEOUT = 1.0
 """Seconds that the store has for the end of a stream that is broken off."""
@@ -69,6 +75,7 @@ async def record(
     epoch: int,
     *,
     unfinished: Literal["end", "leave"] = "end",
+    coalesce_delay: float = 0.0,
 ) -> Recorded:
     """Write a generation into its log until it has ended, or another writer has taken the stream over.
 
@@ -79,12 +86,15 @@ async def record(
         epoch: The writer's.
         unfinished: What becomes of the log where the task is cancelled or the store fails: `end` ends it as failed,
             at least for its readers here; `leave` leaves it as it is, for the next writer.
+        coalesce_delay: Seconds for which tokens may gather between two appends, at most, where appends take long;
+            neighbours become one event. 0 keeps every event as it came.
 
     Returns:
         What became of the log.
     """
     leaves = unfinished == "leave"
     stream_id = stream.stream_id
+    loop = asyncio.get_running_loop()
     unsaved: list[LLMEvent] = []
     failure: Failure | None = _BROKEN
     outcome: Recorded = "left"
@@ -92,12 +102,17 @@ async def record(
     try:
         async with aclosing(generation.batches()) as batches:
             async for batch in batches:
-                unsaved = batch
-                await store.append(stream_id, batch, epoch=epoch)
+                unsaved = merge_neighbours(batch) if coalesce_delay else batch
+                began_at = loop.time()
+                await store.append(stream_id, unsaved, epoch=epoch)
                 unsaved = []
                 if stream.size_bytes > MAX_STREAM_BYTES:
                     failure = _TOO_LONG
                     break
+                # What comes meanwhile is read, stored and sent together: a process that is behind catches up.
+                pause = min(coalesce_delay, GATHERING * (loop.time() - began_at))
+                if pause >= LEAST_PAUSE and not stream.is_closed:
+                    await asyncio.sleep(pause)
     except asyncio.CancelledError:
         failure = None if leaves else _INTERRUPTED
         raise

@@ -52,6 +52,8 @@ class Worker:
         max_attempts: Workers that may be lost with one job; then its stream ends as failed, with code `worker_lost`.
         name: Tells the worker from all others; by default a name that no other has.
         beat_interval: Seconds between two signs of life.
+        coalesce_delay: Seconds for which tokens may gather before they are stored, at most, where the worker or the
+            store is behind; neighbours become one event. 0 keeps every event as it came.
 
     Raises:
         InvalidRequestError: A number below 1.
@@ -67,6 +69,7 @@ class Worker:
         max_attempts: int = 3,
         name: str | None = None,
         beat_interval: float = 1.0,
+        coalesce_delay: float = 0.0,
     ) -> None:
         if concurrency < 1 or max_attempts < 1:
             raise InvalidRequestError("concurrency and max_attempts are 1 or more.")
@@ -77,6 +80,7 @@ class Worker:
         self._concurrency = concurrency
         self._max_attempts = max_attempts
         self._beat_interval = beat_interval
+        self._coalesce_delay = coalesce_delay
         self._membership: Membership | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
@@ -179,7 +183,13 @@ class Worker:
         try:
             outcome: Outcome = Released(is_lost=True)
             try:
-                outcome = await carry_out(job, self._generator, self._store, max_attempts=self._max_attempts)
+                outcome = await carry_out(
+                    job,
+                    self._generator,
+                    self._store,
+                    max_attempts=self._max_attempts,
+                    coalesce_delay=self._coalesce_delay,
+                )
             except Exception:
                 # One job's border: what escaped would end every other generation with the task group.
                 log.exception("the job of stream %s failed", job.stream_id)

@@ -39,7 +39,15 @@ async def _work(settings: Settings, choice: EndpointChoice, name: str | None) ->
         stack.push_async_callback(store.aclose)
         generator, answering = await open_generator(stack, settings, choice)
         await store.start()
-        worker = Worker(generator, store, queue, concurrency=hub.concurrency, max_attempts=hub.max_attempts, name=name)
+        worker = Worker(
+            generator,
+            store,
+            queue,
+            concurrency=hub.concurrency,
+            max_attempts=hub.max_attempts,
+            coalesce_delay=hub.coalesce_delay,
+            name=name,
+        )
         stop, hurry = asyncio.Event(), asyncio.Event()
         with _listening(stop, hurry):
             async with worker:

@@ -28,7 +28,9 @@ GIVE_BACK_DELAY = 2.0
 """Seconds for which a job is kept that a failing store holds up, so that nobody runs in circles with it."""
 
 
-async def carry_out(job: Job, generator: Generator, store: StreamStore, *, max_attempts: int) -> Outcome:
+async def carry_out(
+    job: Job, generator: Generator, store: StreamStore, *, max_attempts: int, coalesce_delay: float = 0.0
+) -> Outcome:
     """Write the stream of a job to its end, or as far as this worker can.
 
     Args:
@@ -36,6 +38,7 @@ async def carry_out(job: Job, generator: Generator, store: StreamStore, *, max_a
         generator: Gives the answer.
         store: Keeps the log.
         max_attempts: Workers that may be lost with the job.
+        coalesce_delay: As `record` has it.
 
     Returns:
         What is to become of the job.
@@ -48,6 +51,9 @@ async def carry_out(job: Job, generator: Generator, store: StreamStore, *, max_a
         stream = await _patiently(lambda: store.open(job.stream_id))
         if stream.is_closed:
             return Finished()
+        if job.lost > 0 or stream.last_seq >= 0:
+            # Also where it is only ended: what readers have seen, and a crash took back, must not be told anew.
+            await _patiently(lambda: take_up(stream, store, epoch, was_begun=job.lost > 0))
         if await _is_cancelled(stream, store):
             return await _ended(stream, store, epoch, status="cancelled")
         if job.lost >= max_attempts:
@@ -60,7 +66,7 @@ async def carry_out(job: Job, generator: Generator, store: StreamStore, *, max_a
             log.exception("the generation of stream %s can't begin", job.stream_id)
             failure = Failure(code="interrupted", message="The answer could not be begun: an internal error.")
             return await _ended(stream, store, epoch, failure=failure)
-        return await _generated(generation, stream, store, epoch, was_begun=job.lost > 0)
+        return await _generated(generation, stream, store, epoch, coalesce_delay)
     except StreamNotFoundError:
         log.warning("stream %s is gone; its job is dropped", job.stream_id)
         return Finished()
@@ -72,13 +78,11 @@ async def carry_out(job: Job, generator: Generator, store: StreamStore, *, max_a
 
 
 async def _generated(
-    generation: Generation, stream: StreamLog, store: StreamStore, epoch: int, *, was_begun: bool
+    generation: Generation, stream: StreamLog, store: StreamStore, epoch: int, coalesce_delay: float
 ) -> Outcome:
     """Let a generation go its way, behind what another worker's has said."""
-    if was_begun or stream.last_seq >= 0:
-        await _patiently(lambda: take_up(stream, store, epoch, was_begun=was_begun))
-        generation = continued(generation, stream)
-    match await record(generation, stream, store, epoch, unfinished="leave"):
+    following = continued(generation, stream)
+    match await record(following, stream, store, epoch, unfinished="leave", coalesce_delay=coalesce_delay):
         case "ended":
             return Finished()
         case "fenced":

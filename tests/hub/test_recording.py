@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from hub.completion import fold
 from hub.errors import ConfigurationError, HubBusyError, StoreError, StreamExistsError
-from hub.events import Done, Meta, Snapshot, Usage
+from hub.events import Done, LLMEvent, Meta, Snapshot, Usage
 from hub.hub import Hub
 from hub.recording import continued, end, record, take_up
 from hub.result import Failure
@@ -208,3 +209,44 @@ async def test_a_stream_that_is_cancelled_before_any_worker_has_it_ends_within_a
 def test_a_hub_that_could_not_generate_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         Hub(None)
+
+
+class SlowStore(MemoryStreamStore):
+    """Takes its time for each append."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.appended: list[tuple[float, list[LLMEvent]]] = []
+
+    async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
+        self.appended.append((asyncio.get_running_loop().time(), list(events)))
+        await asyncio.sleep(self.seconds)
+        await super().append(stream_id, events, epoch=epoch)
+
+
+@pytest.mark.parametrize(("seconds", "between"), [(0.0, 0.0), (0.002, 0.022), (0.05, 0.15)])
+@in_standing_time
+async def test_tokens_gather_where_appends_take_long_and_no_longer_than_they_may(
+    seconds: float, between: float
+) -> None:
+    store = SlowStore(seconds)
+    epoch = await store.create("str_1")
+    stream = await store.open("str_1")
+    await record(Scripted("str_1", one_by_one(WORDS)), stream, store, epoch, coalesce_delay=0.1)
+    times = [at for at, _ in store.appended]
+    assert [round(later - earlier, 4) for earlier, later in pairwise(times)] == [between] * (len(times) - 1)
+    assert stream.events == WORDS
+
+
+@in_standing_time
+async def test_what_was_read_together_becomes_one_event_only_where_it_may_gather() -> None:
+    together = [WORDS[:1], WORDS[1:4], WORDS[4:]]
+    for delay, count in ((0.1, 4), (0.0, 6)):
+        store = MemoryStreamStore()
+        epoch = await store.create("str_1")
+        stream = await store.open("str_1")
+        await record(Scripted("str_1", together), stream, store, epoch, coalesce_delay=delay)
+        assert (len(stream.events), stream.last_seq) == (count, WORDS[-1].seq)
+        check_grammar(stream.events)
+        assert fold(stream.events) == fold(WORDS)
