@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hub.cache.core import CacheCore
-from hub.caching import Caching
+from hub.caching import Asking, Caching
 from hub.errors import InvalidRequestError, OutputValidationError
 from hub.events import new_stream_id
 from hub.models.profile import ModelProfile, as_profile
 from hub.object_stream import ObjectStream
 from hub.observe import Observers
 from hub.structured import ResponseModel
-from hub.upstream.answer import Answer
 from hub.upstream.connections import Connections
 from hub.upstream.forms.translate import to_chat
 from hub.upstream.plan import Plan
@@ -27,7 +26,7 @@ from hub.upstream.request import (
     check_type,
     model_request,
 )
-from hub.upstream.stream import AnswerSource, EventStream
+from hub.upstream.stream import EventStream
 
 __all__ = ("Asker", "Defaults", "listed")
 
@@ -106,17 +105,21 @@ class Asker:
 
         stream_id = stream_id or new_stream_id()
         targets = self._connections.targets(profile, check_api(api) or defaults.api, request)
-        how = defaults.plan.changed(**plan)
-        name = caching.name(targets[0])
-
-        def ask() -> AnswerSource:
-            return Answer(targets, how, stream_id=stream_id, identifier=name, observers=self._observers)
-
-        source = caching.source(self._cache, targets[0], ask, stream_id=stream_id, identifier=name, plan=how)
+        asking = Asking(
+            targets=targets,
+            plan=defaults.plan.changed(**plan),
+            stream_id=stream_id,
+            name=caching.name(targets[0]),
+            observers=self._observers,
+            shape=shape,
+        )
+        source = caching.source(self._cache, asking)
         return EventStream(source, stream_id) if shape is None else ObjectStream(source, stream_id, shape)
 
     async def validated(self, stream: Any, response_model: type[T], max_reasks: int, params: dict[str, Any]) -> T:
         """The object of an answer; one that isn't valid is told what is wrong with it and asked for again.
+
+        What is asked again under the caller's own name is asked anew, whatever the cache has under it.
 
         Args:
             stream: The client's `stream`.
@@ -167,4 +170,7 @@ def _with_messages(params: dict[str, Any], more: Iterable[Any]) -> dict[str, Any
         params["messages"] = translated["messages"]
     # The try's own id would name two different requests; the answer asked for last bears a fresh one.
     params = {name: value for name, value in params.items() if name != "stream_id"}
+    if params.get("identifier") is not None:
+        # Under the same name the cache would tell the answer that was wrong.
+        params["regen_cache"] = True
     return {**params, "messages": [*params["messages"], *more]}

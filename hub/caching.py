@@ -2,18 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hub.cache.core import CacheCore
-from hub.cache.keys import request_digest
-from hub.errors import InvalidRequestError
+from hub.cache.keys import KeyKind, request_digest
+from hub.errors import InvalidRequestError, StructuredOutputError
+from hub.observe import Observers
+from hub.result import LLMResult
+from hub.structured import ResponseModel
+from hub.upstream.answer import Answer
 from hub.upstream.plan import Plan
 from hub.upstream.request import check_type
 from hub.upstream.route import Target
 from hub.upstream.stream import AnswerSource
 
-__all__ = ("Caching",)
+__all__ = ("Asking", "Caching")
+
+
+@dataclass(slots=True, kw_only=True)
+class Asking:
+    """One call's way to the endpoints.
+
+    Attributes:
+        targets: Where to ask, in order.
+        plan: How to go about it.
+        stream_id: Goes into every event.
+        name: What the call is known by; see `Caching.name`.
+        observers: Are told what becomes of it.
+        shape: What the answer is to be; None for a text.
+    """
+
+    targets: Sequence[Target]
+    plan: Plan
+    stream_id: str
+    name: str | None
+    observers: Observers
+    shape: ResponseModel[Any] | None
+    _answer: Answer | None = field(default=None, init=False)
+
+    def ask(self) -> AnswerSource:
+        """What asks the endpoints."""
+        return self.ask_within(self.plan.timeouts.total_timeout)
+
+    def ask_within(self, total_timeout: float | None) -> AnswerSource:
+        """What asks the endpoints, in so many seconds in all."""
+        plan = replace(self.plan, timeouts=replace(self.plan.timeouts, total_timeout=total_timeout))
+        self._answer = Answer(
+            self.targets, plan, stream_id=self.stream_id, identifier=self.name, observers=self.observers
+        )
+        return self._answer
+
+    @property
+    def is_of_first_target(self) -> bool:
+        """Whether the endpoint and the model that were asked first gave the answer, and no fallback."""
+        return self._answer is not None and self._answer.target is self.targets[0]
+
+    def is_valid(self, result: LLMResult) -> bool:
+        """Whether the answer is what it was to be."""
+        try:
+            if self.shape is not None:
+                self.shape.parse(result)
+        except StructuredOutputError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,44 +94,38 @@ class Caching:
             return request_digest(target.request.params, api=target.request.api)
         return self.identifier
 
-    def source(
-        self,
-        cache: CacheCore | None,
-        target: Target,
-        ask: Callable[[], AnswerSource],
-        *,
-        stream_id: str,
-        identifier: str | None,
-        plan: Plan,
-    ) -> AnswerSource:
+    def source(self, cache: CacheCore | None, asking: Asking) -> AnswerSource:
         """The answer by way of the cache; asked for as ever where there is none, or the call has no name.
 
         Args:
             cache: Where answers are kept.
-            target: The first endpoint, and the request as it takes it.
-            ask: Asks the endpoints.
-            stream_id: Goes into every event.
-            identifier: The call's `name`.
-            plan: How it is gone about.
+            asking: The way to the endpoints.
 
         Raises:
             InvalidRequestError: The answer is to be stored, and the call has no name.
         """
         if cache is None:
-            return ask()
-        if identifier is None:
+            return asking.ask()
+        if asking.name is None:
             if self.cache_response or self.rewrite_cache:
                 raise InvalidRequestError("To store an answer pass identifier=…, or hash_as_identifier=True.")
-            return ask()
+            return asking.ask()
+        kind: KeyKind = "digest" if self.identifier is None else "identifier"
         return cache.answer(
-            cache.key(identifier, endpoint=target.endpoint.url),
-            ask,
-            stream_id=stream_id,
-            identifier=identifier,
-            model=target.request.model,
+            cache.key(asking.name, endpoint=asking.targets[0].endpoint.url, kind=kind),
+            asking.ask_within,
+            keeps=lambda result: self._keeps(asking, result),
+            stream_id=asking.stream_id,
+            total_timeout=asking.plan.timeouts.total_timeout,
+            identifier=asking.name,
+            model=asking.targets[0].request.model,
             # Text that has gone out in pieces can't be taken back, as a leader that restarts would.
-            group=f"restart={plan.restart}",
+            group=f"restart={asking.plan.restart}",
             cache_response=self.cache_response,
             rewrite_cache=self.rewrite_cache,
             regen_cache=self.regen_cache,
         )
+
+    def _keeps(self, asking: Asking, result: LLMResult) -> bool:
+        # A digest says which model was asked: another one's answer under it would be told to who never asked that one.
+        return (self.identifier is not None or asking.is_of_first_target) and asking.is_valid(result)

@@ -9,6 +9,7 @@ import httpx2
 
 from hub.asker import Asker, Defaults, listed
 from hub.cache.base import Cache
+from hub.cache.core import CacheCore
 from hub.cache.opening import CacheBackend, CacheOptions, open_cache
 from hub.caching import Caching
 from hub.config import Settings
@@ -165,6 +166,11 @@ class OpenAIClient:
         """The endpoint's address, without user and password."""
         return self._connections.endpoint.url
 
+    @property
+    def cache(self) -> CacheCore | None:
+        """What stands between the calls and their cache: its `counts` say what it did. None where there is no cache."""
+        return self._cache
+
     async def list_models(self, *, timeout: float = 5.0) -> list[str]:
         """The names of the models that the endpoint says it has, in its order.
 
@@ -288,7 +294,8 @@ class OpenAIClient:
             restart: Another choice than the client's.
             hedge_delay: Another delay than the client's, in seconds.
             cache_response: Keep the answer in the client's cache, if it runs to its end. Without effect while the
-                client has none, like the next three. The answer to `identifier` is read from there in any case.
+                client has none, like the next three; else a name is needed, `identifier` or `hash_as_identifier`. The
+                answer to that name is read from there in any case. With a `response_model` only a valid object is kept.
             rewrite_cache: Ask anew, and keep the answer beside the older ones.
             regen_cache: Ask anew, whatever the cache holds.
             hash_as_identifier: Name the request by a digest of what it says.

@@ -18,7 +18,7 @@ from hub.cache.flights import Flight, Leg, Reader
 from hub.cache.replay import Retelling, Told
 from hub.errors import CacheEntryError
 from hub.events import EndStatus, LLMEvent
-from hub.result import Failure
+from hub.result import Failure, LLMResult
 from hub.upstream.clocks import InterruptedByWatchdog, Timeouts, Watchdog
 from hub.upstream.stream import AnswerSource
 
@@ -26,6 +26,7 @@ __all__ = ("CachedAnswer", "Core", "Request")
 
 _BATCH = 256
 _LOOKS = 3
+_INSTANT = 0.005
 
 _LEFT_BEHIND = Failure(
     code="interrupted", message="This reader fell too far behind an answer that others read too.", retryable=True
@@ -39,7 +40,9 @@ class Request:
 
     Attributes:
         key: The request's.
-        make: Gives the source that asks the endpoint.
+        make: Gives the source that asks the endpoint, in so many seconds in all; None for no limit of its own.
+        keeps: Whether a whole answer of that source is one to be stored; None where each is.
+        total_timeout: Seconds for the whole call; None for no limit.
         stream_id: Goes into every event.
         identifier: The caller's own name for it.
         model: The model asked for.
@@ -50,7 +53,9 @@ class Request:
     """
 
     key: str
-    make: Callable[[], AnswerSource]
+    make: Callable[[float | None], AnswerSource]
+    keeps: Callable[[LLMResult], bool] | None
+    total_timeout: float | None
     stream_id: str
     identifier: str | None
     model: str | None
@@ -107,14 +112,19 @@ class CachedAnswer:
         self._flight: Flight | None = None
         self._reader: Reader | None = None
         self._was_alone: bool | None = None
+        self._began_at = 0.0
         # The source that is this call's alone.
         self._source: AnswerSource | None = None
 
     async def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
         """Every event from `meta` to `done`, in lists of what came together."""
         limits = Timeouts(
-            connect_timeout=None, first_token_timeout=self._core.get_timeout, stall_timeout=None, total_timeout=None
+            connect_timeout=None,
+            first_token_timeout=self._core.get_timeout,
+            stall_timeout=None,
+            total_timeout=self._request.total_timeout,
         )
+        self._began_at = asyncio.get_running_loop().time()
         watchdog = self._watchdog = Watchdog(limits)
         watchdog.expect_nothing()
         if self._stopped:
@@ -123,6 +133,7 @@ class CachedAnswer:
             async with aclosing(self._events(watchdog)) as batches:
                 async for batch in batches:
                     yield batch
+                    watchdog.resume()
         finally:
             watchdog.close()
 
@@ -150,7 +161,7 @@ class CachedAnswer:
         try:
             found = await self._find(watchdog)
         except InterruptedByWatchdog:
-            yield self.ending("cancelled")
+            yield self._cut_short(watchdog)
             return
         match found:
             case CacheEntry():
@@ -199,6 +210,10 @@ class CachedAnswer:
         except InterruptedByWatchdog:
             if watchdog.interruption == "cancelled":
                 raise
+            if watchdog.interruption == "total_timeout":
+                error = TimeoutError(f"no answer within the call's total_timeout of {self._request.total_timeout} s")
+                self._core.fault(CacheFault("get", key, error))
+                raise
             watchdog.go_on()
             error = TimeoutError(f"no answer within {self._core.get_timeout} s")
         except Exception as exc:  # whatever a back end raises: it is a miss
@@ -212,20 +227,29 @@ class CachedAnswer:
         """A stored answer."""
         self.origin = "cache"
         retelling = Retelling(self._request.stream_id, self._request.identifier)
+        for delay, events in _paced(entry, self._core.replay_speed):
+            if delay is not None and not await self._waited(delay, watchdog):
+                yield self.ending("cancelled")
+                return
+            batch = retelling.take(events)
+            self._told.add_later(batch)
+            yield batch
+
+    async def _waited(self, delay: float, watchdog: Watchdog) -> bool:
+        """Whether the replay goes on. The pace is given up, not the answer, when the call's time has run out."""
         try:
-            for delay, events in _paced(entry, self._core.replay_speed):
-                if delay is not None:
-                    await watchdog.guard(partial(asyncio.sleep, delay))
-                batch = retelling.take(events)
-                self._told.add_later(batch)
-                yield batch
+            if watchdog.interruption == "total_timeout":
+                await asyncio.sleep(0)
+            else:
+                await watchdog.guard(partial(asyncio.sleep, delay))
         except InterruptedByWatchdog:
-            yield self.ending("cancelled")
+            pass
+        return not self._stopped
 
     async def _ask(self) -> AsyncGenerator[list[LLMEvent], None]:
         """An answer that is this call's alone, and is not stored."""
         self.origin = "endpoint"
-        source = self._source = self._request.make()
+        source = self._source = self._request.make(self._left())
         if self._stopped:
             source.stop()
         async with aclosing(source.batches()) as batches:
@@ -234,7 +258,8 @@ class CachedAnswer:
 
     async def _read(self, flight: Flight, watchdog: Watchdog) -> AsyncGenerator[list[LLMEvent], None]:
         """An answer that others may read too."""
-        reader = self._reader = flight.join(self._request.make)
+        # No clock over the whole call in what several read: each reader has its own here.
+        reader = self._reader = flight.join(partial(self._request.make, None), self._request.keeps)
         self._flight = flight
         retelling = Retelling(self._request.stream_id, self._request.identifier)
         try:
@@ -252,11 +277,24 @@ class CachedAnswer:
                 if end := self.ending("failed", _LEFT_BEHIND if reader.is_dropped else _BROKEN_OFF):
                     yield end
             except InterruptedByWatchdog:
-                if end := self.ending("cancelled"):
+                if end := self._cut_short(watchdog):
                     yield end
         finally:
             self._was_alone = flight.is_alone(reader)
             await flight.leave(reader)
+
+    def _cut_short(self, watchdog: Watchdog) -> list[LLMEvent]:
+        """The end of an answer that was stopped, or whose time has run out."""
+        if watchdog.interruption != "total_timeout":
+            return self.ending("cancelled")
+        message = f"The answer was not complete after {self._request.total_timeout} s."
+        return self.ending("failed", Failure(code="total_timeout", message=message, retryable=True))
+
+    def _left(self) -> float | None:
+        """Seconds that the look-up left of the call's; None where they have no limit."""
+        total = self._request.total_timeout
+        spent = asyncio.get_running_loop().time() - self._began_at
+        return total if total is None or spent < _INSTANT else max(_INSTANT, round(total - spent, 3))
 
     def _note_origin(self, reader: Reader) -> None:
         if self.origin is None and reader.leg is not None:

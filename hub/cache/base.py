@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from hub.cache.entry import CacheEntry
 from hub.errors import CacheError
 
-__all__ = ("Cache", "CacheError", "CacheMaintenance", "CacheStats")
+__all__ = ("Cache", "CacheError", "CacheMaintenance", "CacheStats", "check_limits")
 
 
 class Cache(Protocol):
@@ -85,3 +85,14 @@ class CacheMaintenance(Protocol):
             CacheError: The back end can't be used.
         """
         ...
+
+
+def check_limits(**limits: float | None) -> None:
+    """Return where each limit is above 0, or None, which is no limit.
+
+    Raises:
+        ValueError: One isn't; the message begins with its name.
+    """
+    for name, limit in limits.items():
+        if limit is not None and not limit > 0:
+            raise ValueError(f"{name} must be above 0, not {limit!r}")

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable
 
 from hub.cache.answer import CachedAnswer, Request
-from hub.cache.base import Cache, CacheMaintenance
+from hub.cache.base import Cache, CacheMaintenance, check_limits
 from hub.cache.counts import CacheCounts
 from hub.cache.entry import CacheEntry
 from hub.cache.faults import CacheFault, FaultLog, Report
-from hub.cache.flights import Flight
-from hub.cache.keys import cache_key
-from hub.cache.replay import Batch, record
+from hub.cache.flights import Flight, Leg
+from hub.cache.keys import KeyKind, cache_key
+from hub.cache.replay import record
+from hub.completion import fold
 from hub.errors import ClosedError
 from hub.events import Done, Meta
+from hub.result import LLMResult
 from hub.upstream.stream import AnswerSource
 
 __all__ = ("CacheCore",)
@@ -67,9 +69,7 @@ class CacheCore:
         report: Report | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        for name, limit in (("replay_speed", replay_speed), ("get_timeout", get_timeout), ("put_timeout", put_timeout)):
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0, not {limit!r}")
+        check_limits(replay_speed=replay_speed, get_timeout=get_timeout, put_timeout=put_timeout)
         self.cache = cache
         self.namespace = namespace
         self.replay_speed = replay_speed
@@ -86,16 +86,18 @@ class CacheCore:
         self._landed: dict[str, int] = {}
         self._closed = False
 
-    def key(self, identifier: str, *, endpoint: str) -> str:
+    def key(self, identifier: str, *, endpoint: str, kind: KeyKind = "identifier") -> str:
         """The key of a request of this tenant; arguments as for `cache_key`."""
-        return cache_key(identifier, endpoint=endpoint, namespace=self.namespace)
+        return cache_key(identifier, endpoint=endpoint, namespace=self.namespace, kind=kind)
 
     def answer(
         self,
         key: str,
-        make: Callable[[], AnswerSource],
+        make: Callable[[float | None], AnswerSource],
         *,
         stream_id: str,
+        total_timeout: float | None = None,
+        keeps: Callable[[LLMResult], bool] | None = None,
         identifier: str | None = None,
         model: str | None = None,
         group: str = "",
@@ -109,8 +111,12 @@ class CacheCore:
 
         Args:
             key: The request's, as `key` gives it.
-            make: Gives the source that asks the endpoint under the same `stream_id`; called once at most, when read.
+            make: Gives the source that asks the endpoint under the same `stream_id`, in so many seconds in all; None
+                leaves that to the readers' clocks. Called once at most, when the answer is read.
             stream_id: Goes into every event.
+            total_timeout: Seconds for the look-up and the answer together, of which only waiting counts; None for no
+                limit. A replay that would take longer goes on without its pace.
+            keeps: Whether a whole answer that `make`'s source gave is one to be stored; None where each is.
             identifier: The caller's own name for the request: goes into `meta`, and names the stored entry.
             model: The model asked for, for a `meta` of an answer that was stopped before there was one.
             group: Calls share an answer under way only with those of the same group: what may not differ between them,
@@ -127,6 +133,8 @@ class CacheCore:
         request = Request(
             key=key,
             make=make,
+            keeps=keeps,
+            total_timeout=total_timeout,
             stream_id=stream_id,
             identifier=identifier,
             model=model,
@@ -179,8 +187,8 @@ class CacheCore:
                 del self._flights[place]
             self._under_way.discard(flight)
 
-        async def land(batches: list[Batch]) -> None:
-            await self._store(request, batches)
+        async def land(leg: Leg) -> None:
+            await self._store(request, leg)
 
         flight = Flight(max_bytes=self._max_flight_bytes, land=land, close=close, clock=time.monotonic)
         self._under_way.add(flight)
@@ -192,14 +200,14 @@ class CacheCore:
         """A number that grows when an answer to this key is stored here."""
         return self._landed.get(key, 0)
 
-    async def _store(self, request: Request, batches: list[Batch]) -> None:
-        entry = self._entry(request, batches)
-        if entry is None:
-            return
+    async def _store(self, request: Request, leg: Leg) -> None:
         try:
+            entry = self._entry(request, leg)
+            if entry is None:
+                return
             async with asyncio.timeout(self._put_timeout):
                 await self.cache.put(entry, keep_older=request.keeps_older)
-        except Exception as exc:  # whatever a back end raises: the answer is there all the same
+        except Exception as exc:  # whatever a back end, or a validator of the caller's, raises: the answer is there
             self.fault(CacheFault("put", request.key, exc))
             return
         self.counts.stored += 1
@@ -207,9 +215,9 @@ class CacheCore:
         if len(self._landed) > _MAX_LANDED:
             del self._landed[next(iter(self._landed))]
 
-    def _entry(self, request: Request, batches: list[Batch]) -> CacheEntry | None:
+    def _entry(self, request: Request, leg: Leg) -> CacheEntry | None:
         """The entry for a whole answer; None where it is not one to be stored."""
-        recorded = record(batches)
+        recorded = record(leg.batches)
         if recorded is None:
             return None
         events, offsets = recorded
@@ -217,6 +225,9 @@ class CacheCore:
         if not isinstance(first, Meta) or not isinstance(last, Done) or last.status == "cancelled":
             return None
         if last.status == "failed" and not self._failures:
+            return None
+        keeps = leg.leader.keeps
+        if last.status == "completed" and keeps is not None and not keeps(fold(events)):
             return None
         return CacheEntry(
             key=request.key,

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISLNK, S_ISREG
 
 from hub.cache.entry import CacheEntry, decode_entry, encode_entry
 from hub.errors import CacheEntryError, CacheError
@@ -157,12 +158,12 @@ class Directory:
         return grown
 
     def files(self) -> Iterator[EntryFile]:
-        """Every file of an entry, in no order."""
+        """Every file of an entry, in no order. A directory or a pipe of such a name is somebody else's."""
         for shard in self._shards():
             for item in self._scan(shard):
                 match = _NAME.fullmatch(item.name)
                 stat = self._stat(item) if match else None
-                if match and stat is not None:
+                if match and stat is not None and _is_file(stat.st_mode):
                     yield EntryFile(Path(item.path), int(match["stamp"], 16), stat.st_size, stat.st_mtime)
 
     def load(self, path: Path) -> CacheEntry | None:
@@ -240,11 +241,16 @@ class Directory:
     def _load(self, path: Path, now: float) -> CacheEntry | None:
         """The entry of a file; None where it is gone."""
         try:
-            with path.open("rb") as file:
-                data = file.read()
-                read_at = os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:
+            # Without waiting: a pipe of that name would hold the thread until somebody writes to it.
+            with open(path, "rb", opener=_open_at_once) as file:
+                stat = os.fstat(file.fileno())
+                if not S_ISREG(stat.st_mode):
+                    raise CacheEntryError(f"What has an entry's name is no file: {path}.")
+                data, read_at = file.read(), stat.st_mtime
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except IsADirectoryError as exc:
+            raise CacheEntryError(f"What has an entry's name is no file: {path}.") from exc
         except OSError as exc:
             raise self._failed("read", exc) from exc
         if now > read_at + READ_AGAIN_SECONDS:
@@ -277,10 +283,10 @@ class Directory:
     def _remove(self, path: Path) -> int:
         """How many bytes went."""
         try:
-            size = path.stat().st_size
+            stat = path.lstat()
         except FileNotFoundError:
             return 0
-        return size if self.remove(path) else 0
+        return stat.st_size if _is_file(stat.st_mode) and self.remove(path) else 0
 
     def _failed(self, verb: str, exc: OSError) -> CacheError:
         return CacheError(f"The cache directory {self.path} can't be {verb}: {exc.strerror or exc}.")
@@ -295,6 +301,15 @@ def _checked(entry: CacheEntry, key: str) -> CacheEntry:
     if entry.key != key:
         raise CacheEntryError("The entry is one of another key.")
     return entry
+
+
+def _is_file(mode: int) -> bool:
+    """Whether it can be an entry's file; a link is removed like one, and what it leads to stays."""
+    return S_ISREG(mode) or S_ISLNK(mode)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _touch(path: Path, now: float) -> None:

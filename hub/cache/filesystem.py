@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from os import PathLike
 from pathlib import Path
 
-from hub.cache.base import CacheStats
+from hub.cache.base import CacheStats, check_limits
 from hub.cache.directory import Directory, EntryFile
 from hub.cache.entry import CacheEntry
 from hub.errors import CacheError, ClosedError
@@ -59,8 +59,7 @@ class FilesystemCache:
         fsync: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if max_bytes <= 0 or (entry_ttl is not None and entry_ttl <= 0):
-            raise ValueError("max_bytes and entry_ttl must be above 0")
+        check_limits(max_bytes=max_bytes, entry_ttl=entry_ttl)
         self._directory = Directory(Path(cache_dir), fsync=fsync)
         self._max_bytes = max_bytes
         self._entry_ttl = entry_ttl

@@ -3,7 +3,8 @@
 The first reader leads: its source is asked, in a task of the flight's own, so nobody's pace is another's. A leader
 whose source fails before it has said anything gets that failure, and hands over: the reader who came next leads with a
 source of its own. A failure after content, or after `MAX_HANDOVERS`, is everyone's. Where a leader leaves, the flight
-goes on for the others; it ends when the last one leaves.
+goes on for the others; it ends when the last one leaves. So the time that a call may take in all is no matter of its
+source: each reader has its own clock, and leaves when it runs out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from hub.cache.entry import event_weight
 from hub.cache.replay import Batch
 from hub.events import Delta, Error, LLMEvent, Snapshot, ToolResult, Usage
+from hub.result import LLMResult
 from hub.upstream.clocks import Watchdog
 from hub.upstream.stream import AnswerSource
 
@@ -31,6 +33,7 @@ class Reader:
 
     Attributes:
         make: Gives the source that is asked where this reader leads.
+        keeps: Whether the whole answer of that source is one to be stored; None where each is.
         leg: What it reads; None before it has been given anything.
         position: How many batches of it were given.
         knows_usage: Was given a `usage`, its own or free.
@@ -38,6 +41,7 @@ class Reader:
     """
 
     make: Callable[[], AnswerSource]
+    keeps: Callable[[LLMResult], bool] | None
     leg: Leg | None = None
     position: int = 0
     knows_usage: bool = False
@@ -103,7 +107,7 @@ class Flight:
         max_bytes: What is held, at most. Beyond it the flight takes no further readers, and is not landed. What all
             have read is dropped; a reader that is so far behind is dropped where there are others, and waited for
             where there is none.
-        land: Is awaited with the batches of an answer that came whole.
+        land: Is awaited with an answer that came whole.
         close: Is called once when no further reader may join.
         clock: Seconds, for the instants of the batches.
     """
@@ -112,7 +116,7 @@ class Flight:
         self,
         *,
         max_bytes: int,
-        land: Callable[[list[Batch]], Awaitable[None]],
+        land: Callable[[Leg], Awaitable[None]],
         close: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -128,9 +132,9 @@ class Flight:
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
 
-    def join(self, make: Callable[[], AnswerSource]) -> Reader:
+    def join(self, make: Callable[[], AnswerSource], keeps: Callable[[LLMResult], bool] | None) -> Reader:
         """A further reader, which has to leave in the end; the first one starts the flight."""
-        reader = Reader(make)
+        reader = Reader(make, keeps)
         self._readers[reader] = None
         if self._task is None:
             # Owned by the readers together: the last one to leave ends it and waits for its end.
@@ -178,7 +182,7 @@ class Flight:
         Ends where the leg does and has been landed, where the reader was dropped, and where the flight was closed.
 
         Raises:
-            InterruptedByWatchdog: The reader was stopped.
+            InterruptedByWatchdog: The reader was stopped, or its time has run out.
             Exception: What the source raised.
         """
         while not reader.is_dropped:
@@ -208,7 +212,7 @@ class Flight:
                 await self._fly(leg, is_last=handovers == MAX_HANDOVERS)
                 if leg.is_settled:
                     if leg.exception is None and not self._is_closed:
-                        await self._land(leg.batches)
+                        await self._land(leg)
                     break
         finally:
             self._shut()

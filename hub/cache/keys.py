@@ -1,9 +1,10 @@
 """The keys of requests: the same in every process and every version of Python. Pure.
 
-A key is a digest of the namespace, the endpoint and an identifier. The identifier is the caller's own name for the
-request, or a digest of what the request says. Both are SHA-256 over canonical JSON: members ordered by the code points
-of their names, no blanks, characters as they are. Of numbers, only the value counts: 1 and 1.0 are the same (up to
-2**53), and 1 and true are not. Texts count as they stand: other blanks or another Unicode form are another request.
+A key is a digest of the namespace, the endpoint and an identifier, and of which kind that is: the caller's own name for
+the request, or a digest of what the request says. Who may name requests can't name another's digest. Both digests are
+SHA-256 over canonical JSON: members ordered by the code points of their names, no blanks, characters as they are. Of
+numbers, only the value counts: 1 and 1.0 are the same (up to 2**53), and 1 and true are not. Texts count as they stand:
+other blanks or another Unicode form are another request.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import date, datetime, time
 from enum import Enum
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -22,7 +23,10 @@ from pydantic import BaseModel
 
 from hub.errors import InvalidRequestError
 
-__all__ = ("UNHASHED", "cache_key", "request_digest")
+__all__ = ("UNHASHED", "KeyKind", "cache_key", "request_digest")
+
+KeyKind: TypeAlias = Literal["identifier", "digest"]
+"""What a key is made of: the caller's own name for the request, or the request's digest."""
 
 UNHASHED = frozenset(
     (
@@ -44,19 +48,22 @@ UNHASHED = frozenset(
 )
 """Parameters that say how an answer is delivered, billed or filed, not what it is to be."""
 
+_KEY_KINDS: dict[KeyKind, str] = {"identifier": "hub cache key 1", "digest": "hub cache key of a digest 1"}
+
 _MAX_EXACT = 2**53
 """Beyond it a float is not the only one for its whole number."""
 
 
-def cache_key(identifier: str, *, endpoint: str, namespace: str = "") -> str:
+def cache_key(identifier: str, *, endpoint: str, namespace: str = "", kind: KeyKind = "identifier") -> str:
     """The key of a request, 64 hex digits.
 
     Args:
         identifier: The request's name, or its digest.
         endpoint: The address of the endpoint that is asked, without a key or a password.
         namespace: The tenant. What one stores no other finds.
+        kind: Which of the two it is; a name is never taken for a digest.
     """
-    return _digest("hub cache key 1", [namespace, endpoint.rstrip("/"), identifier])
+    return _digest(_KEY_KINDS[kind], [namespace, endpoint.rstrip("/"), identifier])
 
 
 def request_digest(params: Mapping[str, Any], *, api: str = "chat") -> str:

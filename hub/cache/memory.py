@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 
-from hub.cache.base import CacheStats
+from hub.cache.base import CacheStats, check_limits
 from hub.cache.entry import CacheEntry, event_weight
 from hub.errors import CacheError, ClosedError
 
@@ -33,8 +33,7 @@ class MemoryCache:
         entry_ttl: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if max_bytes <= 0 or (entry_ttl is not None and entry_ttl <= 0):
-            raise ValueError("max_bytes and entry_ttl must be above 0")
+        check_limits(max_bytes=max_bytes, entry_ttl=entry_ttl)
         self._max_bytes = max_bytes
         self._entry_ttl = entry_ttl
         self._clock = clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from hub.cache.base import Cache
 from hub.cache.core import CacheCore
+from hub.cache.faults import Report
 from hub.cache.filesystem import FilesystemCache
 from hub.cache.memory import MemoryCache
 from hub.config import CacheSettings
@@ -29,6 +30,9 @@ class CacheOptions(TypedDict, total=False):
         cache_namespace: The tenant: a part of every key.
         cache_failures: Store answers that failed too.
         cache_replay_speed: How fast a stored answer is told again: 1.0 as fast as it came; None for at once.
+        cache_get_timeout: Seconds a look-up may take; then it is a miss. By default 2.
+        cache_put_timeout: Seconds storing may take, after the answer's `done`. By default 5.
+        cache_on_fault: Is told of each fault of the cache; by default they are logged.
         cache_max_bytes: What `memory` and `fs` hold, at most.
         cache_ttl: Seconds for which `memory` and `fs` keep an entry; None for no limit.
         cache_compression: Whether `pg_redis` compresses what it keeps.
@@ -41,6 +45,9 @@ class CacheOptions(TypedDict, total=False):
     cache_namespace: str
     cache_failures: bool
     cache_replay_speed: float | None
+    cache_get_timeout: float
+    cache_put_timeout: float
+    cache_on_fault: Report
     cache_max_bytes: int
     cache_ttl: float | None
     cache_compression: bool
@@ -56,6 +63,9 @@ def open_cache(
 ) -> CacheCore | None:
     """The cache of that name, or the one given; None for none. Nothing is connected yet.
 
+    Options that are for another cache are refused where `backend` names one. Where the environment names it, or
+    switches it off by `none`, they wait for the day it names theirs.
+
     Raises:
         ConfigurationError: There is no such cache, or what it needs is missing or makes no sense.
         MissingExtraError: Its driver is not installed.
@@ -63,18 +73,44 @@ def open_cache(
     if unknown := options.keys() - CacheOptions.__annotations__.keys():
         raise TypeError(f"OpenAIClient got an unexpected argument: {', '.join(sorted(unknown))}")
     named = settings.backend if backend is None else backend
+    given = [name for name, value in options.items() if value is not None]
+    if named is None and given:
+        raise ConfigurationError(
+            f"There is no cache for {', '.join(given)}: pass cache_backend=… too, or set CACHE_BACKEND."
+        )
     if named is None or named == "none":
         return None
     chosen = _Chosen(options, settings)
     try:
+        cache = _named(named, chosen) if isinstance(named, str) else named
+        if backend is not None:
+            _require_fitting(backend, given)
         return CacheCore(
-            _named(named, chosen) if isinstance(named, str) else named,
+            cache,
             namespace=chosen("cache_namespace", settings.namespace) or "",
-            failures=bool(options.get("cache_failures", False)),
-            replay_speed=options.get("cache_replay_speed"),
+            failures=chosen.flag("cache_failures"),
+            report=options.get("cache_on_fault"),
+            **chosen.given(
+                cache_replay_speed="replay_speed", cache_get_timeout="get_timeout", cache_put_timeout="put_timeout"
+            ),
         )
     except ValueError as exc:
-        raise ConfigurationError(f"{exc}.") from exc
+        raise ConfigurationError(f"{_in_our_words(str(exc))}.") from exc
+
+
+def _require_fitting(backend: CacheBackend | Cache, given: Iterable[str]) -> None:
+    own = _OPTIONS[backend] if isinstance(backend, str) else ()
+    if others := [name for name in given if name not in (*_COMMON, *own)]:
+        cache = f"cache_backend={backend!r}" if isinstance(backend, str) else "a cache of your own"
+        raise ConfigurationError(
+            f"{', '.join(others)} can't be used with {cache}: it takes {', '.join((*own, *_COMMON))}."
+        )
+
+
+def _in_our_words(message: str) -> str:
+    """The message, with the option's name where it begins with that of the cache's own argument."""
+    name, _, rest = message.partition(" ")
+    return f"{_OPTION_NAMES.get(name, name)} {rest}"
 
 
 def _named(name: str, chosen: _Chosen) -> Cache:
@@ -103,9 +139,15 @@ class _Chosen:
             )
         return str(value)
 
+    def flag(self, name: str) -> bool:
+        value = self(name, False)
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name} must be True or False, not {value!r}.")
+        return value
+
     def given(self, **names: str) -> dict[str, Any]:
         """The options that were given, by the names that the cache has for them."""
-        return {names[name]: self.options[name] for name in names if name in self.options}
+        return {names[name]: self.options[name] for name in names if self.options.get(name) is not None}
 
 
 def _memory(chosen: _Chosen) -> Cache:
@@ -126,7 +168,7 @@ def _postgres_redis(chosen: _Chosen) -> Cache:
         redis_url=chosen.needed("redis_url", settings.redis_url, "REDIS_URL", "pg_redis"),
         redis_ttl_seconds=chosen("redis_ttl_seconds", settings.redis_ttl_seconds),
         cache_collection=chosen("cache_collection", settings.collection),
-        compression="zlib" if chosen("cache_compression") else "none",
+        compression="zlib" if chosen.flag("cache_compression") else "none",
     )
 
 
@@ -140,6 +182,33 @@ def _qdrant(chosen: _Chosen) -> Cache:
         cache_collection=chosen("cache_collection", settings.collection),
     )
 
+
+_COMMON = (
+    "cache_namespace",
+    "cache_failures",
+    "cache_replay_speed",
+    "cache_get_timeout",
+    "cache_put_timeout",
+    "cache_on_fault",
+)
+"""Options of the client, whatever its cache."""
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "memory": ("cache_max_bytes", "cache_ttl"),
+    "fs": ("cache_dir", "cache_max_bytes", "cache_ttl"),
+    "pg_redis": ("pg_dsn", "redis_url", "redis_ttl_seconds", "cache_collection", "cache_compression"),
+    "qdrant": ("qdrant_url", "qdrant_api_key", "cache_collection"),
+}
+"""Options of one cache."""
+
+_OPTION_NAMES = {
+    "max_bytes": "cache_max_bytes",
+    "entry_ttl": "cache_ttl",
+    "replay_speed": "cache_replay_speed",
+    "get_timeout": "cache_get_timeout",
+    "put_timeout": "cache_put_timeout",
+}
+"""What the caches' own arguments are called in a client."""
 
 _OPENERS: dict[str, Callable[[_Chosen], Cache]] = {
     "memory": _memory,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from hub.cache.postgres_schema import SCHEMA_NAME, in_schema, migrate
+from hub.cache.postgres_schema import SCHEMA_NAME, SCHEMA_NAME_RULE, in_schema, is_made, migrate
 from hub.cache.servers import Availability, check_collection, check_url, shown_address
 from hub.errors import CacheError, ClosedError, MissingExtraError
 
@@ -83,7 +83,7 @@ class Stored:
 
 
 class PostgresRecord:
-    """Entries as bytes in one PostgreSQL schema; the pool and the schema are made at the first use.
+    """Entries as bytes in one PostgreSQL schema; the pool is made at the first use, the schema at the first write.
 
     Every method raises `CacheError` where PostgreSQL can't serve, after `timeout` seconds at most, and `ClosedError`
     after `aclose`. A call that finds its connection lost tries once more on another.
@@ -100,7 +100,7 @@ class PostgresRecord:
 
     def __init__(self, dsn: str, *, schema: str, timeout: float, cool_down_delay: float) -> None:
         self._dsn = check_url(dsn, name="PG_DSN", schemes=("postgresql", "postgres"))
-        self._schema = check_collection(schema, SCHEMA_NAME)
+        self._schema = check_collection(schema, SCHEMA_NAME, rule=SCHEMA_NAME_RULE)
         self._timeout = timeout
         self.server = f"PostgreSQL at {shown_address(dsn)}".removesuffix(" at ")
         self._availability = Availability(self.server, cool_down_delay=cool_down_delay, max_at_once=_MAX_CONNECTIONS)
@@ -115,7 +115,7 @@ class PostgresRecord:
 
     async def get(self, key: str) -> Stored | None:
         """The newest entry of a key; None where there is none."""
-        row = await self._run(lambda connection: connection.fetchrow(self._sql(_GET), key))
+        row = await self._read(lambda connection: connection.fetchrow(self._sql(_GET), key))
         return None if row is None else Stored(row["body"], row["revision"])
 
     async def put(self, key: str, namespace: str, created_at: float, body: bytes, *, keep_older: bool) -> int:
@@ -135,18 +135,19 @@ class PostgresRecord:
 
     async def older(self, keys: Sequence[str]) -> list[tuple[str, bytes]]:
         """The keys and bytes of these keys' entries but the newest; those of one key together, newest first."""
-        rows = await self._run(lambda connection: connection.fetch(self._sql(_OLDER), keys))
-        return [(row["key"], row["body"]) for row in rows]
+        rows = await self._read(lambda connection: connection.fetch(self._sql(_OLDER), keys))
+        return [(row["key"], row["body"]) for row in rows or ()]
 
     async def page(self, after: str, namespace: str | None, limit: int) -> list[tuple[str, bytes]]:
         """The keys and newest entries of a namespace, or of all, in the order of the keys, behind `after`."""
-        rows = await self._run(lambda connection: connection.fetch(self._sql(_PAGE), after, _encoded(namespace), limit))
-        return [(row["key"], row["body"]) for row in rows]
+        given = (after, _encoded(namespace), limit)
+        rows = await self._read(lambda connection: connection.fetch(self._sql(_PAGE), *given))
+        return [(row["key"], row["body"]) for row in rows or ()]
 
     async def keys(self, namespace: str | None, limit: int) -> list[str]:
         """So many keys of a namespace, or of all, in no order."""
-        rows = await self._run(lambda connection: connection.fetch(self._sql(_KEYS), _encoded(namespace), limit))
-        return [row["key"] for row in rows]
+        rows = await self._read(lambda connection: connection.fetch(self._sql(_KEYS), _encoded(namespace), limit))
+        return [row["key"] for row in rows or ()]
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete all entries of these keys, older ones too; returns how many they were."""
@@ -154,9 +155,8 @@ class PostgresRecord:
 
     async def counts(self) -> tuple[int, int]:
         """How many entries there are, older ones too, and how many bytes they have."""
-        row = await self._run(lambda connection: connection.fetchrow(self._sql(_COUNTS)))
-        assert row is not None
-        return row[0], row[1]
+        row = await self._read(lambda connection: connection.fetchrow(self._sql(_COUNTS)))
+        return (0, 0) if row is None else (row[0], row[1])
 
     async def aclose(self) -> None:
         """Close the connections; those in use have `timeout` seconds to come back."""
@@ -173,13 +173,27 @@ class PostgresRecord:
     def _sql(self, statement: str) -> str:
         return in_schema(statement, self._schema)
 
-    async def _run(self, work: Callable[[Connection], Awaitable[_T]], *, timeout: float | None = None) -> _T:
+    async def _read(self, work: Callable[[Connection], Awaitable[_T]]) -> _T | None:
+        """What is there; None where there is no schema, which one who only reads doesn't make."""
+
+        async def read(connection: Connection) -> _T | None:
+            if not self._is_migrated:
+                if not await is_made(connection, self._schema):
+                    return None
+                await self._migrate(connection)
+            return await work(connection)
+
+        return await self._run(read, migrates=False)
+
+    async def _run(
+        self, work: Callable[[Connection], Awaitable[_T]], *, timeout: float | None = None, migrates: bool = True
+    ) -> _T:
         timeout = self._timeout if timeout is None else timeout
         if self._closed:
             raise ClosedError("The cache is closed.")
         try:
             async with self._availability.turn(), asyncio.timeout(timeout):
-                result = await self._with_connection(work)
+                result = await self._with_connection(self._after_migrating(work) if migrates else work)
         except ValueError:
             # The driver's words may quote the address, password and all.
             raise CacheError("The cache can't use PG_DSN: the driver doesn't understand the address.") from None
@@ -214,7 +228,6 @@ class PostgresRecord:
         connection = await pool.acquire()
         is_done = False
         try:
-            await self._migrated(connection)
             result = await work(connection)
             is_done = True
         finally:
@@ -224,7 +237,15 @@ class PostgresRecord:
             await pool.release(connection)
         return result
 
-    async def _migrated(self, connection: Connection) -> None:
+    def _after_migrating(self, work: Callable[[Connection], Awaitable[_T]]) -> Callable[[Connection], Awaitable[_T]]:
+        async def migrate_and_work(connection: Connection) -> _T:
+            await self._migrate(connection)
+            return await work(connection)
+
+        return migrate_and_work
+
+    async def _migrate(self, connection: Connection) -> None:
+        """The schema is there and up to date."""
         if self._is_migrated:
             return
         async with self._lock:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from hub.cache.base import CacheStats
 from hub.cache.entry import CacheEntry
-from hub.cache.packing import Compression, pack, unpack
+from hub.cache.packing import Compression, is_large, pack, unpack
 from hub.cache.postgres import PostgresRecord, Stored
 from hub.cache.redis_mirror import RedisMirror
 from hub.cache.servers import FaultHandler, check_numbers
@@ -26,8 +26,8 @@ class PostgresRedisCache:
     A read asks Redis first, then PostgreSQL, and copies what it found there to Redis: a flushed Redis fills again. A
     write goes to PostgreSQL, then to Redis. With Redis away everything works, and the fault is reported; with
     PostgreSQL away what Redis holds can be read, and all else raises `CacheError`. Each server that can't be reached is
-    left alone for `cool_down_delay` seconds. Connections, the schema and its tables are made at the first use; any
-    number of processes may share them.
+    left alone for `cool_down_delay` seconds. Connections are made at the first use, the schema and its tables at the
+    first write; any number of processes may share them.
 
     Args:
         pg_dsn: Address of PostgreSQL, `postgresql://user:password@host:port/database`.
@@ -88,13 +88,13 @@ class PostgresRedisCache:
         copy = await self._mirror.get(key)
         if copy is not None:
             try:
-                return _entry(copy, key)
+                return await _unpacked(copy, key)
             except CacheEntryError:
                 await self._mirror.discard(key)
         stored = await self._record.get(key)
         if stored is None:
             return None
-        entry = _entry(stored.body, key)
+        entry = await _unpacked(stored.body, key)
         await self._mirror.copy(key, stored)
         return entry
 
@@ -114,7 +114,7 @@ class PostgresRedisCache:
         Raises:
             CacheError: PostgreSQL can't serve.
         """
-        return _sound(await self._record.older([key]))
+        return await asyncio.to_thread(_sound, await self._record.older([key]))
 
     async def entries(self, namespace: str | None = None) -> AsyncIterator[CacheEntry]:
         """Every entry of a namespace, or all, key by key.
@@ -126,7 +126,7 @@ class PostgresRedisCache:
         while page := await self._record.page(after, namespace, _PAGE):
             after = page[-1][0]
             older = await self._record.older([key for key, _ in page])
-            for entry in _sound(page + older):
+            for entry in await asyncio.to_thread(_sound, page + older):
                 yield entry
 
     async def clear(self, namespace: str | None = None) -> int:
@@ -174,6 +174,11 @@ class PostgresRedisCache:
             return pack(entry)
         # Off the loop: a megabyte takes 10 ms.
         return await asyncio.to_thread(pack, entry, self._compression)
+
+
+async def _unpacked(body: bytes, key: str) -> CacheEntry:
+    """The entry, which doesn't hold the loop up while it is unpacked."""
+    return await asyncio.to_thread(_entry, body, key) if is_large(body) else _entry(body, key)
 
 
 def _entry(body: bytes, key: str) -> CacheEntry:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
-__all__ = ("MIGRATIONS", "SCHEMA_NAME", "in_schema", "lock_id", "migrate")
+__all__ = ("MIGRATIONS", "SCHEMA_NAME", "SCHEMA_NAME_RULE", "in_schema", "is_made", "lock_id", "migrate")
 
 SCHEMA_NAME = r"(?!pg_|public$|information_schema$)[a-z_][a-z0-9_]{0,62}"
 """What a schema of ours may be called.
@@ -18,6 +18,12 @@ SCHEMA_NAME = r"(?!pg_|public$|information_schema$)[a-z_][a-z0-9_]{0,62}"
 63 bytes are PostgreSQL's limit, and names with `pg_` are its own (manual of PostgreSQL 18, 4.1.1 and 5.10.5, read
 2026-11-21).
 """
+
+SCHEMA_NAME_RULE = (
+    "a schema's name has small letters, digits and _, at most 63, does not begin with a digit or pg_, and is neither "
+    "public nor information_schema"
+)
+"""The same in words."""
 
 MIGRATIONS = (
     # A namespace is bytea, as text can't hold the character 0. Which of a key's older entries came first, `id` tells.
@@ -71,6 +77,11 @@ async def migrate(connection: Connection, schema: str) -> None:
             await connection.execute(in_schema("INSERT INTO $schema.migration (version) VALUES ($1)", schema), number)
 
 
+async def is_made(connection: Connection, schema: str) -> bool:
+    """Whether some release has made the schema's tables. Nothing is changed."""
+    return await connection.fetchval(_HAS_MIGRATIONS, schema) is not None
+
+
 async def _create(connection: Connection, schema: str) -> None:
     # `IF NOT EXISTS` would ask for the right to create schemas even where the schema exists.
     if await connection.fetchval("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", schema) is None:
@@ -86,7 +97,7 @@ async def _create(connection: Connection, schema: str) -> None:
 
 async def _version(connection: Connection, schema: str) -> int:
     """The last migration applied; 0 where there was none."""
-    if await connection.fetchval(_HAS_MIGRATIONS, schema) is None:
+    if not await is_made(connection, schema):
         return 0
     version = await connection.fetchval(in_schema("SELECT coalesce(max(version), 0) FROM $schema.migration", schema))
     return int(version)

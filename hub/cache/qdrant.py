@@ -36,6 +36,7 @@ __all__ = ("QdrantCache",)
 _T = TypeVar("_T")
 
 _COLLECTION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}"
+_COLLECTION_RULE = "its name has letters, digits, _, - and ., at most 255, and begins with a letter or a digit"
 _MAX_CONNECTIONS = 20
 _PAGE = 100
 
@@ -73,7 +74,7 @@ class QdrantCache:
     ) -> None:
         check_numbers(above_0={"timeout": timeout}, from_0={"cool_down_delay": cool_down_delay})
         self._url = check_url(qdrant_url, name="QDRANT_URL", schemes=("http", "https"))
-        self._collection = check_collection(cache_collection, _COLLECTION_NAME)
+        self._collection = check_collection(cache_collection, _COLLECTION_NAME, rule=_COLLECTION_RULE)
         self._api_key = qdrant_api_key
         self._timeout = timeout
         self._clock = clock

@@ -29,9 +29,10 @@ _REVISION_BYTES = 20
 _MAX_WAIT = 2
 
 # Of two writers that come from the record at different speeds, the later revision stays. Compared as numbers: as
-# strings, Lua would ask the server's locale.
+# strings, Lua would ask the server's locale. What is no string is nobody's copy, and gives way.
 _PUT_SCRIPT = f"""
-local kept = tonumber(redis.call('GETRANGE', KEYS[1], 0, {_REVISION_BYTES - 1}))
+local head = redis.pcall('GETRANGE', KEYS[1], 0, {_REVISION_BYTES - 1})
+local kept = type(head) == 'string' and tonumber(head)
 if kept and kept > tonumber(string.sub(ARGV[1], 1, {_REVISION_BYTES})) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
@@ -92,7 +93,7 @@ class RedisMirror:
 
     async def get(self, key: str) -> bytes | None:
         """The copy of an entry, None where there is none; a value that isn't ours is removed."""
-        value = await self._attempt(lambda: self._redis.get(self._name(key)))
+        value = await self._attempt(lambda: self._value(key))
         if not isinstance(value, bytes):
             return None
         revision, body = value[:_REVISION_BYTES], value[_REVISION_BYTES:]
@@ -136,6 +137,15 @@ class RedisMirror:
                 await self._redis.aclose()
         except (redis.exceptions.RedisError, OSError):
             pass  # the connection was lost before it could be closed
+
+    async def _value(self, key: str) -> Any:
+        """What stands there; empty bytes where it is no string, which Redis refuses to give."""
+        try:
+            return await self._redis.get(self._name(key))
+        except redis.exceptions.ResponseError as exc:
+            if not str(exc).startswith("WRONGTYPE"):
+                raise
+            return b""
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}{key}"

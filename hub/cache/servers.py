@@ -53,14 +53,19 @@ def check_url(url: str, *, name: str, schemes: tuple[str, ...]) -> str:
     return url
 
 
-def check_collection(name: str, pattern: str) -> str:
+def check_collection(name: str, pattern: str, *, rule: str) -> str:
     """The name of a collection, which matches the pattern as a whole.
+
+    Args:
+        name: The name.
+        pattern: A regular expression.
+        rule: What it says, in words.
 
     Raises:
         ConfigurationError: It doesn't.
     """
     if not re.fullmatch(pattern, name):
-        raise ConfigurationError(f"cache_collection {name!r} can't be used here: it has to match {pattern}.")
+        raise ConfigurationError(f"cache_collection {name!r} can't be used here: {rule}.")
     return name
 
 

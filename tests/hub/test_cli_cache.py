@@ -23,6 +23,7 @@ from hub.cache.opening import CacheBackend
 from hub.cli.new_file import new_file
 from hub.cli.parser import build_parser
 from hub.errors import HubError, InvalidRequestError
+from hub.testing import Gate, ScriptedEndpoint, json_reply, raw_reply
 from tests.contracts.cache_backends import an_entry
 from tests.hub.cache_command import environment, hub_cache
 
@@ -57,11 +58,11 @@ class Terminal:
 
 
 @asynccontextmanager
-async def terminal(*arguments: str) -> AsyncIterator[Terminal]:
+async def terminal(*arguments: str, **variables: str) -> AsyncIterator[Terminal]:
     master, slave = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hub", "cache", *arguments),
-        env=environment(),
+        env=environment(**variables),
         stdin=slave,
         stdout=asyncio.subprocess.PIPE,
         stderr=slave,
@@ -409,20 +410,20 @@ async def test_progress_is_shown_at_a_terminal_and_wiped(folder: Path, tmp_path:
         assert (await seen.outcome())[0] == 0
 
 
-async def test_ctrl_c_leaves_no_part_of_a_file(folder: Path, tmp_path: Path) -> None:
-    path = file_of(folder, "one")
-    path.unlink()
-    os.mkfifo(path)  # whoever reads it waits
+async def test_ctrl_c_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    gate = Gate()
+    nothing = json_reply({"result": {"points": [], "next_page_offset": None}, "status": "ok", "time": 0.0})
     target = tmp_path / "answers.jsonl"
-    async with terminal("export", str(target), *on(folder)) as seen:
-        async with asyncio.timeout(40):
-            writing = await asyncio.to_thread(os.open, path, os.O_WRONLY)  # returns when it is read
-        assert len(files(tmp_path, ".hub-*.new")) == 1
-        seen.process.send_signal(signal.SIGINT)
-        await seen.until("\x1b[K")
-        os.close(writing)
-        assert (await seen.outcome())[0] == 130
-    assert names(tmp_path) == ["cache"]
+    async with ScriptedEndpoint(handler=lambda _: nothing) as qdrant:
+        qdrant.enqueue(nothing, raw_reply(gate))  # the count; then the entries, which don't come
+        url = qdrant.base_url.removesuffix("/v1")
+        async with terminal("export", str(target), "--backend", "qdrant", QDRANT_URL=url) as seen:
+            await gate.reached()
+            assert len(files(tmp_path, ".hub-*.new")) == 1
+            seen.process.send_signal(signal.SIGINT)
+            await seen.until("\x1b[K")
+            assert (await seen.outcome())[0] == 130
+    assert names(tmp_path) == []
 
 
 # A file, whole or not at all

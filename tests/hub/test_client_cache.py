@@ -8,17 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from hub.cache.memory import MemoryCache
 from hub.client import OpenAIClient
-from hub.errors import CacheError, ConfigurationError, InvalidRequestError
+from hub.errors import CacheError, ConfigurationError, InvalidRequestError, OutputValidationError
 from hub.events import Meta
 from hub.models.pricing import UsageCosts
 from hub.models.profile import ModelProfile
-from hub.testing import Close, ScriptedEndpoint, chat_chunk, chat_reply, check_grammar, collect, raw_reply, sse
+from hub.testing import (
+    Close,
+    ScriptedEndpoint,
+    chat_chunk,
+    chat_reply,
+    check_grammar,
+    collect,
+    raw_reply,
+    sse,
+    status_reply,
+)
 from hub.upstream.retry import RetryPolicy
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
+SERVERS: Any = {"cache_backend": "pg_redis", "pg_dsn": "postgresql://h/d", "redis_url": "redis://h"}
 PRICED = ModelProfile(model_name="m", usage_costs=UsageCosts(input=1e-6, output=2e-6))
 
 
@@ -144,3 +156,124 @@ def test_a_cache_that_makes_no_sense_is_refused(options: Any, says: str, monkeyp
 def test_an_argument_nobody_knows_is_refused() -> None:
     with pytest.raises(TypeError, match="cash_dir"):
         OpenAIClient("m", base_url="http://localhost/v1", cash_dir="x")  # type: ignore[call-arg]
+
+
+# Answers that are objects
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+
+
+PARIS = '{"name": "Paris"}'
+
+
+@pytest.mark.parametrize("how", [{"cache_response": True}, {"rewrite_cache": True}], ids=lambda how: next(iter(how)))
+async def test_asking_again_asks_anew_and_what_is_kept_is_the_valid_answer(
+    endpoint: ScriptedEndpoint, how: Any
+) -> None:
+    endpoint.enqueue(chat_reply("{}"), chat_reply(PARIS))
+    async with client_of(endpoint) as client:
+        call = {"messages": HELLO, "identifier": "city", "response_model": City}
+        assert (await client.invoke(**call, **how, max_reasks=2)).name == "Paris"
+        assert (await client.invoke(**call)).name == "Paris"
+    assert len(endpoint.requests) == 2
+
+
+async def test_what_another_call_kept_under_the_name_is_replaced_by_the_object(endpoint: ScriptedEndpoint) -> None:
+    async with client_of(endpoint) as client:
+        await client.invoke(messages=HELLO, identifier="city", cache_response=True)
+        endpoint.enqueue(chat_reply(PARIS))
+        call = {"messages": HELLO, "identifier": "city", "cache_response": True, "response_model": City}
+        assert [(await client.invoke(**call, max_reasks=1)).name for _ in range(2)] == ["Paris"] * 2
+    assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "name", [{"identifier": "city"}, {"hash_as_identifier": True}], ids=lambda name: next(iter(name))
+)
+async def test_an_answer_that_is_no_object_is_not_kept(endpoint: ScriptedEndpoint, name: Any) -> None:
+    endpoint.enqueue(chat_reply("{}"), chat_reply(PARIS))
+    async with client_of(endpoint) as client:
+        call = {"messages": HELLO, "cache_response": True, "response_model": City, **name}
+        with pytest.raises(OutputValidationError):
+            await client.invoke(**call)
+        assert [(await client.invoke(**call)).name for _ in range(2)] == ["Paris"] * 2
+    assert len(endpoint.requests) == 2
+
+
+# Whose answer it is
+
+
+@pytest.mark.parametrize(("name", "kept"), [({"identifier": "hi"}, True), ({"hash_as_identifier": True}, False)])
+async def test_a_fallback_s_answer_is_kept_under_a_name_and_not_under_the_first_model_s_digest(
+    endpoint: ScriptedEndpoint, name: Any, kept: bool
+) -> None:
+    endpoint.enqueue(status_reply(400))
+    cache, call = MemoryCache(), {"messages": HELLO, "cache_response": True, **name}
+    async with client_of(endpoint, cache_backend=cache, fallbacks=["other"], cool_down=0) as client:
+        assert (await client.invoke(**call)).status == "completed"
+        assert (await client.invoke(**call)).cached is kept
+        assert (await client.invoke(**call)).cached
+
+
+async def test_an_identifier_that_is_another_call_s_digest_finds_nothing(endpoint: ScriptedEndpoint) -> None:
+    async with client_of(endpoint) as client:
+        first = await client.invoke(messages=HELLO, hash_as_identifier=True, cache_response=True)
+        assert not (await client.invoke(messages=HELLO, identifier=first.identifier)).cached
+
+
+async def test_the_time_of_a_call_covers_the_look_up(endpoint: ScriptedEndpoint) -> None:
+    class Hanging(MemoryCache):
+        async def get(self, key: str) -> Any:
+            await asyncio.Event().wait()
+
+    async with client_of(endpoint, cache_backend=Hanging(), cache_on_fault=lambda _: None) as client:
+        response = await client.get_response(messages=HELLO, identifier="hi", timeout=0.05)
+    assert response["error_code"] == "total_timeout"
+    assert endpoint.requests == []
+
+
+# Options
+
+
+async def test_what_the_cache_did_is_told_by_the_client(endpoint: ScriptedEndpoint) -> None:
+    faults: list[Any] = []
+    async with client_of(endpoint, cache_backend=_Broken(), cache_on_fault=faults.append) as client:
+        await client.invoke(messages=HELLO, identifier="hi", cache_response=True)
+        assert client.cache is not None
+        counts = client.cache.counts
+    assert (counts.misses, counts.stored, counts.faults) == (1, 1, 1)
+    assert [str(fault.error) for fault in faults] == ["gone"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cache_backend": "memory", "cache_dir": "x"}, "cache_dir can't be used with cache_backend='memory'"),
+        ({"cache_backend": "fs", "pg_dsn": "postgresql://x/y"}, "pg_dsn can't be used"),
+        ({"cache_backend": MemoryCache(), "cache_ttl": 3.0}, "cache_ttl can't be used with a cache of your own"),
+        ({"cache_dir": "x"}, "There is no cache for cache_dir"),
+        ({"cache_backend": "memory", "cache_max_bytes": 0}, "^cache_max_bytes must be above 0, not 0"),
+        ({"cache_backend": "fs", "cache_ttl": -1.0}, "^cache_ttl must be above 0"),
+        ({"cache_backend": "memory", "cache_get_timeout": 0}, "^cache_get_timeout must be above 0"),
+        ({"cache_backend": "memory", "cache_failures": "no"}, "cache_failures must be True or False"),
+        ({**SERVERS, "cache_compression": "none"}, "cache_compression must be True or False"),
+        ({**SERVERS, "cache_collection": "9"}, "small letters"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_or_another_is_refused_by_its_own_name(
+    options: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CACHE_BACKEND", raising=False)
+    with pytest.raises(ConfigurationError, match=says):
+        OpenAIClient("m", base_url="http://localhost/v1", **options)
+
+
+def test_options_wait_where_the_environment_chooses_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for backend in ("none", "memory"):
+        monkeypatch.setenv("CACHE_BACKEND", backend)
+        client = OpenAIClient("m", base_url="http://localhost/v1", cache_dir=tmp_path)
+        assert (client.cache is None) == (backend == "none")

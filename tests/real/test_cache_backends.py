@@ -380,13 +380,31 @@ async def test_another_entrys_copy_is_not_given_out(servers: Servers, cache: Pos
     assert await cache.get(HELLO.key) == HELLO
 
 
-async def test_a_value_of_another_type_in_redis_is_a_fault_and_no_more(
-    servers: Servers, cache: PostgresRedisCache
-) -> None:
+async def test_a_value_of_another_type_in_redis_gives_way(servers: Servers, cache: PostgresRedisCache) -> None:
     await cache.put(HELLO)
     async with servers.keys() as keys:
         await keys.delete(servers.name())
         await keys.lpush(servers.name(), "a list")
+        assert await cache.get(HELLO.key) == HELLO
+        assert await keys.type(servers.name()) == b"string"
+        assert servers.faults == [f"{cache._mirror.server} held a damaged entry; it is copied anew."]
+        await keys.delete(servers.name())
+        await keys.lpush(servers.name(), "a list")
+        await cache.put(HELLO)
+        assert await keys.type(servers.name()) == b"string"
+    assert len(servers.faults) == 1
+
+
+async def test_who_only_reads_makes_no_schema(servers: Servers, cache: PostgresRedisCache) -> None:
+    assert await cache.get(HELLO.key) is None
+    assert (await cache.stats()).entries == 0
+    assert [entry async for entry in cache.entries()] == []
+    assert await cache.older(HELLO.key) == []
+    assert await cache.clear() == 0
+    async with servers.sql() as sql:
+        found = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
+        assert await sql.fetchval(found, servers.collection) is None
+    await cache.put(HELLO)
     assert await cache.get(HELLO.key) == HELLO
 
 

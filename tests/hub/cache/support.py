@@ -58,7 +58,7 @@ def call(core: CacheCore, asked: Callable[[str, str | None], Any], identifier: s
     stream_id = use.pop("stream_id", None) or new_stream_id()
     answer = core.answer(
         core.key(identifier, endpoint="https://x/v1"),
-        lambda: asked(stream_id, identifier),
+        lambda _: asked(stream_id, identifier),
         stream_id=stream_id,
         identifier=identifier,
         model="asked-model",

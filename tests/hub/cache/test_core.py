@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from hub.cache.base import CacheError
@@ -13,7 +14,9 @@ from hub.cache.faults import CacheFault
 from hub.cache.memory import MemoryCache
 from hub.errors import ClosedError
 from hub.events import Done, LLMEvent, Meta, Usage
+from hub.result import LLMResult
 from hub.testing import Gate
+from hub.upstream.stream import AnswerSource, EventStream
 
 from ...contracts.samples import in_standing_time, now, turns
 from .support import FAILURE, Asked, BrokenCache, HangingCache, call, costs, events_of, texts
@@ -220,6 +223,17 @@ async def test_a_paced_answer_comes_as_fast_as_it_did() -> None:
         assert [now() - began_at async for _ in call(core, Asked())] == pytest.approx(expected)
 
 
+@in_standing_time
+async def test_a_replay_that_would_outlast_the_call_gives_up_its_pace_and_not_the_answer() -> None:
+    cache = MemoryCache()
+    await events_of(call(CacheCore(cache), Asked()))
+    (entry,) = [entry async for entry in cache.entries()]
+    await cache.put(msgspec.structs.replace(entry, offsets=(0.0, 1.0, 3.0, 60.0, 90.0)))
+    core, began_at = CacheCore(cache, replay_speed=1.0), now()
+    came = [now() - began_at async for _ in call(core, Asked(), total_timeout=5.0)]
+    assert came == pytest.approx([0, 1, 3, 5, 5])
+
+
 # A broken cache
 
 
@@ -244,6 +258,41 @@ async def test_a_cache_that_hangs_is_given_up() -> None:
     assert texts(await events_of(call(core, Asked()))) == ["Hello", " world"]
     assert now() - began_at == pytest.approx(7)
     assert [(fault.operation, type(fault.error)) for fault in faults] == [("get", TimeoutError), ("put", TimeoutError)]
+
+
+@in_standing_time
+async def test_a_look_up_is_within_the_time_of_the_whole_call() -> None:
+    faults: list[CacheFault] = []
+    core, asked = CacheCore(HangingCache(broken=("get",)), report=faults.append), Asked()
+    began_at = now()
+    result = await call(core, asked, total_timeout=0.3).result()
+    assert now() - began_at == pytest.approx(0.3)
+    assert result.error is not None
+    assert result.error.code == "total_timeout"
+    assert "total_timeout" in str(faults[0].error)
+    assert asked.calls == 0
+
+
+@in_standing_time
+async def test_storing_comes_after_done_and_is_not_within_the_time_of_the_call() -> None:
+    core = CacheCore(HangingCache(broken=("put",)), report=lambda _: None, put_timeout=5)
+    began_at = now()
+    assert texts(await events_of(call(core, Asked(), total_timeout=3.0))) == ["Hello", " world"]
+    assert now() - began_at == pytest.approx(5)
+
+
+@in_standing_time
+async def test_what_a_look_up_took_is_taken_off_the_time_of_an_answer_of_the_call_s_own() -> None:
+    core, left = CacheCore(HangingCache(broken=("get",)), report=lambda _: None, get_timeout=2.0), []
+
+    def make(seconds: float | None) -> AnswerSource:
+        left.append(seconds)
+        return Asked()("str_1", None)
+
+    key = core.key("mine", endpoint="https://x/v1")
+    source = core.answer(key, make, stream_id="str_1", total_timeout=5.0)
+    await events_of(EventStream(source, "str_1"))
+    assert left == [3.0]
 
 
 @in_standing_time
@@ -315,3 +364,29 @@ async def test_warming_reaches_the_cache_and_tells_when_it_is_broken() -> None:
 def test_a_limit_of_nothing_is_refused(limit: str) -> None:
     with pytest.raises(ValueError, match=limit):
         CacheCore(MemoryCache(), **{limit: 0})  # type: ignore[arg-type]
+
+
+# What is kept
+
+
+async def test_an_answer_that_is_not_to_be_kept_is_given_and_not_kept(core: CacheCore) -> None:
+    asked, judged = Asked(), []
+
+    def keeps(result: LLMResult) -> bool:
+        judged.append(result.text)
+        return len(judged) > 1
+
+    for stored in (0, 1):
+        assert texts(await events_of(call(core, asked, keeps=keeps))) == ["Hello", " world"]
+        assert core.counts.stored == stored
+    assert judged == ["Hello world"] * 2
+
+
+async def test_a_judgement_that_raises_breaks_no_call() -> None:
+    def keeps(result: LLMResult) -> bool:
+        raise RuntimeError("a bug in a validator")
+
+    faults: list[CacheFault] = []
+    core = CacheCore(MemoryCache(), report=faults.append)
+    assert texts(await events_of(call(core, Asked(), keeps=keeps))) == ["Hello", " world"]
+    assert [str(fault.error) for fault in faults] == ["a bug in a validator"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 import pytest
 
 from hub.cache.entry import FORMAT, CacheEntry, decode_entry, encode_entry, event_weight
 from hub.errors import CacheEntryError
-from hub.events import TextDelta
+from hub.events import LLMEvent, TextDelta
+from hub.result import TokenUsage
 
 from ...contracts.cache_backends import an_entry
 from ...contracts.samples import one_of_each_type
@@ -101,3 +103,36 @@ def test_the_weight_of_events_grows_with_what_they_carry() -> None:
     light = TextDelta(stream_id="s", seq=0, text="a")
     assert event_weight(TextDelta(stream_id="s", seq=0, text="a" * 1_000)) == event_weight(light) + 999
     assert event_weight(TextDelta(stream_id="s", seq=0, text="a", logprobs=[{"token": "a"}])) > event_weight(light)
+
+
+def _reshaped(*changes: tuple[int, dict[str, Any]], more: tuple[LLMEvent, ...] = ()) -> CacheEntry:
+    """An entry of `meta`, a delta, `usage` and `done`, with other members at some positions, and more events."""
+    entry = an_entry("mine", "Hello")
+    events = [*entry.events, *more]
+    for position, members in changes:
+        events[position] = msgspec.structs.replace(events[position], **members)
+    return msgspec.structs.replace(entry, events=tuple(events), offsets=(0.0,) * len(events))
+
+
+LAST = an_entry("mine", "Hello").events[-1]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(_reshaped(more=(msgspec.structs.replace(LAST, seq=4),)), id="two ends"),
+        pytest.param(_reshaped((1, {"seq": 2})), id="a gap"),
+        pytest.param(_reshaped((0, {"seq": 5})), id="not from 0"),
+        pytest.param(
+            _reshaped(*((n, {"seq": 10**18 + n - 1, **({"span": 10**18} if n == 0 else {})}) for n in range(4))),
+            id="a span no reader could count on from",
+        ),
+        pytest.param(
+            _reshaped((3, {"usage": TokenUsage(input_tokens=7, output_tokens=1, total_tokens=8, cost_usd=-5.0)})),
+            id="a cost below 0",
+        ),
+    ],
+)
+def test_what_no_endpoint_can_have_said_is_no_entry_though_its_checksum_fits(entry: CacheEntry) -> None:
+    with pytest.raises(CacheEntryError, match="no whole answer"):
+        decode_entry(encode_entry(entry))

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -334,3 +335,28 @@ async def _check(path: Path) -> None:
     await cache.put(last := an_entry("key 0", "last"))
     assert await cache.get(last.key) == last
     assert await cache.older(last.key) == []
+
+
+# What has an entry's name and is none
+
+
+@posix
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+async def test_a_pipe_or_a_directory_of_an_entry_s_name_is_a_miss_that_stays_and_stops_nothing(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    cache = FilesystemCache(tmp_path, max_bytes=100_000)
+    await cache.put(an_entry("mine"))
+    await cache.put(an_entry("other"))
+    (path,) = (path for path in files(tmp_path) if path.name.startswith("mine"))
+    path.unlink()
+    make(path)
+    async with asyncio.timeout(5):
+        with pytest.raises(CacheEntryError, match="no file"):
+            await cache.get(an_entry("mine").key)
+        assert [entry.identifier async for entry in cache.entries()] == ["other"]
+        await cache.put(msgspec.structs.replace(an_entry("mine"), created_at=an_entry().created_at + 1))
+        assert await cache.get(an_entry("mine").key) is not None
+        assert (await cache.stats()).entries == 2
+        assert await cache.clear() == 2
+    assert path.exists()

@@ -14,9 +14,10 @@ from hub.cache.memory import MemoryCache
 from hub.events import Done, EndStatus, Error, LLMEvent, Meta
 from hub.result import Failure
 from hub.testing import Gate, Pause
+from hub.testing.fake_plan import Piece
 from hub.upstream.stream import EventStream
 
-from ...contracts.samples import in_standing_time, turns
+from ...contracts.samples import in_standing_time, now, turns
 from .support import FAILURE, Asked, call, costs, events_of, texts
 
 
@@ -258,6 +259,55 @@ async def test_whoever_leaves_while_it_is_handed_over_the_others_get_an_answer(c
     gates[1].open()
     events = await readers[stay]
     assert status(events) == (("completed", None) if stay == 2 else ("failed", "connection_failed"))
+
+
+# Clocks
+
+
+@in_standing_time
+async def test_a_follower_whose_time_runs_out_fails_alone_and_in_time(core: CacheCore) -> None:
+    asked = Asked(["Hel", Pause(2.0), "lo"])
+    patient = reading(call(core, asked, total_timeout=60.0))
+    await turns()
+    began_at = now()
+    assert status(await events_of(call(core, asked, total_timeout=0.8))) == ("failed", "total_timeout")
+    assert now() - began_at == pytest.approx(0.8)
+    assert texts(await patient) == ["Hel", "lo"]
+    assert (asked.calls, core.counts.stored) == (1, 1)
+
+
+@in_standing_time
+@pytest.mark.parametrize("answer", [["Hel", Pause(2.0), "lo"], [Pause(2.0), "Hel", "lo"]], ids=["after", "before"])
+async def test_a_leader_whose_time_runs_out_after_or_before_content_fails_alone(
+    core: CacheCore, answer: list[Piece]
+) -> None:
+    asked = Asked(answer)
+    hasty = reading(call(core, asked, total_timeout=0.8))
+    await turns()
+    patient = reading(call(core, asked, total_timeout=60.0))
+    assert status(await hasty) == ("failed", "total_timeout")
+    assert texts(await patient) == ["Hel", "lo"]
+    assert cost(await patient) == 0.5
+    assert (asked.calls, core.counts.stored) == (1, 1)
+
+
+@in_standing_time
+async def test_a_single_reader_whose_time_runs_out_ends_the_answer_and_says_what_it_cost(core: CacheCore) -> None:
+    asked = Asked(["Hello", Pause(100.0)])
+    events = await events_of(call(core, asked, total_timeout=0.8))
+    assert status(events) == ("failed", "total_timeout")
+    assert cost(events) == 0.5
+    assert core.counts.stored == 0
+
+
+@in_standing_time
+async def test_a_reader_s_own_slowness_takes_none_of_its_time(core: CacheCore) -> None:
+    stream = call(core, Asked(["Hel", Pause(0.5), "lo"]), total_timeout=0.8)
+    events = []
+    async for event in stream:
+        events.append(event)
+        await asyncio.sleep(10)
+    assert status(events) == ("completed", None)
 
 
 # Who shares

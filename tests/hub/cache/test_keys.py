@@ -212,3 +212,7 @@ def test_the_parts_of_a_key_do_not_run_into_each_other() -> None:
 
 def test_a_slash_at_the_end_of_an_endpoint_makes_no_difference() -> None:
     assert cache_key("a", endpoint="https://x/v1/") == cache_key("a", endpoint="https://x/v1")
+
+
+def test_a_name_that_reads_like_a_digest_is_not_taken_for_it() -> None:
+    assert cache_key("a" * 64, endpoint="e") != cache_key("a" * 64, endpoint="e", kind="digest")

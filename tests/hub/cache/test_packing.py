@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from contextlib import suppress
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.cache.entry import encode_entry
-from hub.cache.packing import Compression, pack, unpack
+from hub.cache.packing import MAX_BYTES, Compression, is_large, pack, unpack
 from hub.errors import CacheEntryError
 from tests.real.cache_support import an_entry
 
@@ -52,3 +53,23 @@ def test_an_entry_cut_short_anywhere_is_damaged(compression: Compression) -> Non
     for end in range(len(data)):
         with pytest.raises(CacheEntryError):
             unpack(data[:end])
+
+
+def test_what_unpacks_to_too_much_is_no_entry_and_takes_no_more_memory_than_the_limit() -> None:
+    bomb = b"\x01" + zlib.compress(bytes(2 * MAX_BYTES), 9)
+    assert len(bomb) < 1_000_000
+    with pytest.raises(CacheEntryError, match="more than"):
+        unpack(bomb)
+    assert is_large(bomb)
+
+
+def test_what_is_behind_the_compressed_bytes_is_damage() -> None:
+    with pytest.raises(CacheEntryError, match="damaged"):
+        unpack(pack(LONG, "zlib") + b"more")
+
+
+@pytest.mark.parametrize("compression", ["none", "zlib"])
+def test_only_what_takes_long_to_unpack_is_large(compression: Compression) -> None:
+    assert not is_large(pack(LONG, compression))
+    random = Random(1)
+    assert is_large(pack(an_entry("large", *[random.randbytes(50).hex() for _ in range(3_000)]), compression))

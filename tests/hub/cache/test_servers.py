@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.cache.postgres_redis import PostgresRedisCache
-from hub.cache.postgres_schema import SCHEMA_NAME
+from hub.cache.postgres_schema import SCHEMA_NAME, SCHEMA_NAME_RULE
 from hub.cache.qdrant import QdrantCache
 from hub.cache.servers import Availability, LeftAloneError, check_collection, shown_address
 from hub.errors import CacheError, ConfigurationError
@@ -42,7 +42,7 @@ def test_of_an_address_only_the_host_is_shown(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize("name", ["llm_cache", "a", "_x9", "x" * 63])
 def test_a_plain_name_is_a_schema(name: str) -> None:
-    assert check_collection(name, SCHEMA_NAME) == name
+    assert check_collection(name, SCHEMA_NAME, rule=SCHEMA_NAME_RULE) == name
 
 
 @pytest.mark.parametrize(
