@@ -10,7 +10,7 @@ ENDPOINT := OPENAI_API_KEY|OPENAI_BASE_URL|LLM_BASE_URL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips at work in one environment spoil it
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench faults clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: $(STAMPS)/dev ## set up, and run the linter, the formatter's check, the t
 
 bench: $(STAMPS)/peers ## set up, and measure against peers in the same run
 	@$(BIN)/python -m bench $(BENCH)
+
+faults: $(STAMPS)/dev ## set up, and break a real installation ROUNDS times (200), some 10 minutes
+	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m tests.faults --worlds 2 --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -106,19 +106,16 @@ class RedisMembership:
 
     async def settle(self, stream_id: str, outcome: Outcome) -> None:
         """Say what became of a job."""
-        held = self._held.get(stream_id)
-        if held is None:
-            return
-        held.is_settling = True  # what is gone from now on was not forgotten
-        try:
-            place = None
-            while place != held.place:  # else it was restored meanwhile, and is elsewhere now
-                place = held.place
+        while (held := self._held.get(stream_id)) is not None:
+            place = held.place
+            held.is_settling = True  # what is gone from now on was not forgotten
+            try:
                 await self._let_go(stream_id, held, outcome)
-        finally:
-            held.is_settling = False
-        if self._held.get(stream_id) is held:
-            del self._held[stream_id]
+            finally:
+                held.is_settling = False
+            # It may have been restored meanwhile, or have come back: then it is at another place, and settled there.
+            if self._held.get(stream_id) is held and held.place == place:
+                del self._held[stream_id]
 
     async def aclose(self) -> None:
         """Hang up, and say nothing."""

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from hub.errors import StoreError
 from hub.redis_io.calls import Calls
 from hub.redis_io.cancellation import keeping_cancellation
+from hub.redis_io.connection import send
 from hub.redis_io.faults import FAULTS
 from hub.redis_io.script import Script, pack
 from hub.redis_io.servers import Servers
@@ -132,5 +133,5 @@ class Waiting:
             if node is None:
                 raise ConnectionError("no node has the queue's keys")
             connection = self._connection = await node.dial()
-        await connection.send_packed_command([self._command])
+        await send(connection, self._command)
         return await connection.read_response()

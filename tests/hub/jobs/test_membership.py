@@ -10,7 +10,7 @@ import pytest
 
 from hub.jobs.base import Finished
 from hub.jobs.membership import CHECK_EVERY, RedisMembership
-from hub.jobs.payload import encode_job
+from hub.jobs.payload import encode_job, said
 from hub.jobs.server import JobServer
 from hub.redis_io.servers import open_servers
 from tests.real.redis_server import RedisServer, redis_binaries
@@ -89,6 +89,21 @@ async def test_a_job_that_the_server_forgets_while_it_ends_is_not_restored(
             await membership.beat()
 
     server.before["finish"] = signs_of_life
+    await membership.settle("str_a", Finished())
+    assert await held_by_server(server) == 0
+
+
+async def test_a_job_that_comes_back_while_it_ends_is_settled_at_both_places(
+    server: Crossing, membership: RedisMembership
+) -> None:
+    await submit(server, "str_a")
+    await membership.claim(1)
+
+    async def taken_for_dead() -> None:
+        await server.run("bury", "worker", said(1, 0.0, 9))
+        assert list(await membership.claim(1)) == []  # its own job, which it has
+
+    server.before["finish"] = taken_for_dead
     await membership.settle("str_a", Finished())
     assert await held_by_server(server) == 0
 
