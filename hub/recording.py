@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 MAX_STREAM_BYTES = 64_000_000
 """What one stream's frames may weigh: far above any answer, well below what would hurt the others."""
 
-GATHERING = 10.0
+GATHERING = 5.0
 """As many times as long as an append took may tokens gather: it takes long where the process or the store is behind."""
 
-LEAST_PAUSE = 0.001
+LEAST_PAUSE = 0.005
 """Seconds; a shorter one would gather nothing."""
 
 END_TIMEOUT = 1.0

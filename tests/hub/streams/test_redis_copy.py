@@ -12,9 +12,9 @@ from hub.completion import Completion, fold
 from hub.errors import MalformedEventError, SequenceGapError
 from hub.events import ApprovalRequest, LLMEvent, Meta, Snapshot, ToolResult, decode_event, merge
 from hub.streams.log import StreamLog
-from hub.streams.redis_batch import Batch, batches_from, next_batch, status_after
-from hub.streams.redis_copy import close, decode_lines, extend, fill, resync
-from hub.streams.redis_scripts import Keys, stream_of
+from hub.streams.redis.batch import Batch, batches_from, next_batch, status_after
+from hub.streams.redis.copy import close, decode_lines, extend, fill, resync
+from hub.streams.redis.scripts import Keys, stream_of
 from tests.contracts.samples import RandomStream, a_stream, done, meta, positions, text
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hub.errors import InvalidRequestError, StreamExistsError, StreamNotFoundError
-from hub.streams.sqlite import RECENT_BYTES, SqliteStreamStore
+from hub.streams.sqlite import SqliteStreamStore
+from hub.streams.sqlite.store import RECENT_BYTES
 from hub.testing import collect
 
 from ...contracts.conftest import events_of, kept

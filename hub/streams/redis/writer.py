@@ -11,10 +11,10 @@ from hub.events import LLMEvent
 from hub.redis_io.calls import Calls
 from hub.redis_io.script import pack_arguments
 from hub.streams.log import StreamLog
-from hub.streams.redis_batch import Batch, batches_from, next_batch
-from hub.streams.redis_index import Index
-from hub.streams.redis_page import apply, read_page
-from hub.streams.redis_scripts import APPEND, CREATE, Keys, Outcome
+from hub.streams.redis.batch import Batch, batches_from, next_batch
+from hub.streams.redis.index import Index
+from hub.streams.redis.page import apply, read_page
+from hub.streams.redis.scripts import APPEND, CREATE, Keys, Outcome
 
 __all__ = ("Lifetimes", "Writer", "create_call")
 

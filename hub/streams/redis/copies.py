@@ -13,9 +13,9 @@ from hub.redis_io.calls import Calls
 from hub.redis_io.channels import Channels
 from hub.result import Failure
 from hub.streams.log import StreamLog
-from hub.streams.redis_copy import decode_lines, extend, resync
-from hub.streams.redis_page import Page, apply, read_page
-from hub.streams.redis_scripts import Keys
+from hub.streams.redis.copy import decode_lines, extend, resync
+from hub.streams.redis.page import Page, apply, read_page
+from hub.streams.redis.scripts import Keys
 from hub.streams.takeover import LOST_POSITIONS
 
 __all__ = ("Copies", "Copy")

@@ -14,9 +14,9 @@ from hub.redis_io.channels import Channels
 from hub.redis_io.faults import FAULTS
 from hub.redis_io.script import pack
 from hub.streams.cancels import Cancels
-from hub.streams.redis_copies import Copies
-from hub.streams.redis_scripts import Keys
-from hub.streams.redis_writer import Writer
+from hub.streams.redis.copies import Copies
+from hub.streams.redis.scripts import Keys
+from hub.streams.redis.writer import Writer
 
 __all__ = ("Look", "State", "state_call")
 

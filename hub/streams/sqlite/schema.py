@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from hub.errors import StoreError
-from hub.streams.sqlite_faults import in_words
+from hub.streams.sqlite.faults import in_words
 
 __all__ = ("open_database",)
 

@@ -9,8 +9,8 @@ from hub.errors import StoreError
 from hub.events import EndStatus, LLMEvent
 from hub.redis_io.calls import Calls
 from hub.streams.log import StreamLog
-from hub.streams.redis_copy import close, decode_lines, extend, fill
-from hub.streams.redis_scripts import READ, Keys
+from hub.streams.redis.copy import close, decode_lines, extend, fill
+from hub.streams.redis.scripts import READ, Keys
 
 __all__ = ("Page", "apply", "read_page")
 

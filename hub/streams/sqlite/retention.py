@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from hub.streams.sqlite_rows import Removal, return_pages, sweep
-from hub.streams.sqlite_writer import GroupCommit
+from hub.streams.sqlite.rows import Removal, return_pages, sweep
+from hub.streams.sqlite.writer import GroupCommit
 
 __all__ = ("Retention",)
 

@@ -4,7 +4,7 @@
 -- ARGV: PUBLISH or SPUBLISH, epoch, token, first and last position, the events' positions where some have spans (else
 --       empty), status, model (empty: as before), 1 where the batch ends with `done`, milliseconds to keep it, bytes
 --       above which a batch is only announced, the events' JSON, one a line
--- Reply: 8 * next position + 4 where the stream is to stop + outcome, for which see redis_scripts.py; one number, as
+-- Reply: 8 * next position + 4 where the stream is to stop + outcome, for which see scripts.py; one number, as
 --        it costs the reader a third of a list.
 --
 -- Everything is checked before the first write: nothing is rolled back.

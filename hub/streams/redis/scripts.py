@@ -11,12 +11,12 @@ __all__ = ("APPEND", "CANCEL", "CREATE", "INDEX", "LIST", "READ", "TAKE_OVER", "
 
 _FOLDER = Path(__file__).parent
 
-APPEND = Script(_FOLDER / "redis_append.lua", keys=4, arguments=12)
-CREATE = Script(_FOLDER / "redis_create.lua", keys=2, arguments=8)
-TAKE_OVER = Script(_FOLDER / "redis_take_over.lua", keys=1, arguments=2)
-CANCEL = Script(_FOLDER / "redis_cancel.lua", keys=2, arguments=1)
-LIST = Script(_FOLDER / "redis_list.lua", keys=1, arguments=2)
-READ = Script(_FOLDER / "redis_read.lua", keys=2, arguments=3)
+APPEND = Script(_FOLDER / "append.lua", keys=4, arguments=12)
+CREATE = Script(_FOLDER / "create.lua", keys=2, arguments=8)
+TAKE_OVER = Script(_FOLDER / "take_over.lua", keys=1, arguments=2)
+CANCEL = Script(_FOLDER / "cancel.lua", keys=2, arguments=1)
+LIST = Script(_FOLDER / "list.lua", keys=1, arguments=2)
+READ = Script(_FOLDER / "read.lua", keys=2, arguments=3)
 
 INDEX = b"hub:streams"
 """A sorted set of all streams by the time they were made, for `list` alone."""

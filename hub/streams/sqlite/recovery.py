@@ -11,7 +11,7 @@ from hub.events import LLMEvent
 from hub.result import Failure
 from hub.streams.batch import next_batch
 from hub.streams.log import StreamLog
-from hub.streams.sqlite_rows import (
+from hub.streams.sqlite.rows import (
     Ending,
     StreamRow,
     add_batches,

@@ -21,12 +21,12 @@ from hub.redis_io.servers import Servers, open_servers
 from hub.streams.base import StreamInfo
 from hub.streams.cancels import Cancels
 from hub.streams.log import StreamLog
-from hub.streams.redis_copies import Copies
-from hub.streams.redis_index import Index
-from hub.streams.redis_look import Look, State, state_call
-from hub.streams.redis_page import read_page
-from hub.streams.redis_scripts import CANCEL, CREATE, TAKE_OVER, Keys, stream_of
-from hub.streams.redis_writer import Lifetimes, Writer, create_call
+from hub.streams.redis.copies import Copies
+from hub.streams.redis.index import Index
+from hub.streams.redis.look import Look, State, state_call
+from hub.streams.redis.page import read_page
+from hub.streams.redis.scripts import CANCEL, CREATE, TAKE_OVER, Keys, stream_of
+from hub.streams.redis.writer import Lifetimes, Writer, create_call
 
 __all__ = ("RedisStreamStore",)
 

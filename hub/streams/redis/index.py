@@ -12,7 +12,7 @@ from hub.redis_io.calls import Calls
 from hub.redis_io.script import pack
 from hub.result import StreamStatus
 from hub.streams.base import StreamInfo
-from hub.streams.redis_scripts import INDEX, LIST, Keys
+from hub.streams.redis.scripts import INDEX, LIST, Keys
 
 __all__ = ("Index",)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from hub.errors import ClosedError, StoreError
-from hub.streams.sqlite_faults import in_words
-from hub.streams.sqlite_rows import add_batches
-from hub.streams.sqlite_schema import open_database
+from hub.streams.sqlite.faults import in_words
+from hub.streams.sqlite.rows import add_batches
+from hub.streams.sqlite.schema import open_database
 
 __all__ = ("Change", "GroupCommit")
 

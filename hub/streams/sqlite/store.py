@@ -24,16 +24,16 @@ from hub.errors import (
     StreamNotFoundError,
 )
 from hub.events import Done, LLMEvent
-from hub.streams import sqlite_rows as rows
 from hub.streams.base import StreamInfo
 from hub.streams.batch import Batch, batch_of, next_batch
 from hub.streams.cancels import Cancels
 from hub.streams.log import StreamLog
 from hub.streams.recent import RecentLogs
-from hub.streams.sqlite_recovery import recover
-from hub.streams.sqlite_retention import Retention
-from hub.streams.sqlite_running import RunningStream
-from hub.streams.sqlite_writer import Change, GroupCommit
+from hub.streams.sqlite import rows
+from hub.streams.sqlite.recovery import recover
+from hub.streams.sqlite.retention import Retention
+from hub.streams.sqlite.running import RunningStream
+from hub.streams.sqlite.writer import Change, GroupCommit
 
 __all__ = ("SqliteStreamStore",)
 
