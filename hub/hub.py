@@ -289,6 +289,7 @@ class Hub:
             await workforce.announce(asked.stream_id, arguments)
             epoch, stream = await self._create(asked)
             try:
+                await self._store.hand_over(asked.stream_id)
                 await workforce.submit(asked.stream_id, arguments)
             except BaseException:
                 await end(stream, self._store, epoch, failure=_UNSTORED)

@@ -63,6 +63,10 @@ class StreamStore(Protocol):
         """
         ...
 
+    async def hand_over(self, stream_id: str) -> None:
+        """Whoever made the stream won't write it, another process will: from now on its log here follows that one."""
+        ...
+
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none. Repeats are passed over; after `done` nothing is added.
 

@@ -64,6 +64,9 @@ class MemoryStreamStore:
         self._epochs[stream_id] += 1
         return self._epochs[stream_id]
 
+    async def hand_over(self, stream_id: str) -> None:
+        """Nothing: there is no other process."""
+
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none."""
         log = self._get(stream_id)

@@ -13,6 +13,7 @@ import pytest
 from hub.errors import ConfigurationError, StaleWriterError, StoreError, StreamNotFoundError
 from hub.events import Snapshot, decode_event, encode_event
 from hub.streams.redis import RedisStreamStore
+from hub.streams.redis.scripts import Keys
 from hub.testing import collect
 from tests.contracts.samples import a_stream, meta, positions, text
 from tests.real.redis_server import RedisServer, redis_binaries
@@ -331,3 +332,23 @@ async def test_a_log_opened_while_it_is_made_is_the_one_that_goes_on(open_store:
         await other.append(stream_id, a_stream("a", "b", stream_id=stream_id), epoch=epoch)
         async with asyncio.timeout(5):
             assert len(await collect(log.read())) == len(events)
+
+
+async def test_who_hands_a_stream_over_hears_its_writer_and_writes_no_more(
+    open_store: OpenStore, server: RedisServer
+) -> None:
+    maker, other = open_store(), open_store()
+    epoch = await maker.create("str_1")
+    log = await maker.open("str_1")
+    await maker.hand_over("str_1")
+    async with the_server(server.url) as redis, asyncio.timeout(10):
+        while [count for _, count in await redis.pubsub_numsub(Keys("str_1").batches)] != [1]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+    events = a_stream("a", "b")
+    await other.append("str_1", events, epoch=await other.take_over("str_1"))
+    async with asyncio.timeout(10):
+        assert await collect(log.read()) == events
+    with pytest.raises(StaleWriterError):
+        await maker.append("str_1", [meta(0)], epoch=epoch)
+    await maker.hand_over("str_1")  # a second time, nothing
+    assert await maker.open("str_1") is log

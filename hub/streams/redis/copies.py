@@ -18,7 +18,7 @@ from hub.streams.redis.page import Page, apply, read_page
 from hub.streams.redis.scripts import Keys
 from hub.streams.takeover import LOST_POSITIONS
 
-__all__ = ("Copies", "Copy")
+__all__ = ("Copies", "Copy", "is_other")
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Copies:
         if page is None:
             self.release(stream_id)
             raise StreamNotFoundError(stream_id)
-        if stream is None or stream.created_at != page.created_at:  # else one that somebody holds still
+        if stream is None or is_other(stream, page.created_at):  # else one that somebody holds still
             stream = _empty(stream_id, page)
         copy = Copy(stream, 0.0)
         self._copies[stream_id] = copy
@@ -246,7 +246,7 @@ class Copies:
             while copy.is_behind and (stream := copy.stream) is not None and not stream.is_closed:
                 copy.is_behind = False
                 page = await read_page(self._calls, copy.keys, stream.last_seq + 1)
-                if page is None or page.created_at != stream.created_at:
+                if page is None or is_other(stream, page.created_at):
                     return
                 try:
                     is_whole = apply(stream, page)
@@ -291,6 +291,16 @@ class Copies:
             pass
         finally:
             unwatch()
+
+
+def is_other(stream: StreamLog, created_at: float) -> bool:
+    """Whether a stream of that time is another one of the same id. A copy without a word is whichever is there.
+
+    A fail-over may lose a stream that has just been made, and its maker, who heard nothing, then makes it again.
+    """
+    if stream.last_seq < 0:
+        stream.created_at = created_at
+    return stream.created_at != created_at
 
 
 def _empty(stream_id: str, page: Page) -> StreamLog:

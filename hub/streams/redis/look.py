@@ -14,7 +14,7 @@ from hub.redis_io.channels import Channels
 from hub.redis_io.faults import FAULTS
 from hub.redis_io.script import pack
 from hub.streams.cancels import Cancels
-from hub.streams.redis.copies import Copies
+from hub.streams.redis.copies import Copies, is_other
 from hub.streams.redis.scripts import Keys
 from hub.streams.redis.writer import Writer
 
@@ -123,8 +123,9 @@ class Look:
         answers = iter(await self._states(keys))
         for copy, (is_known, state) in zip(copies, answers, strict=False):
             if is_known:
-                is_other = state is not None and copy.stream is not None and state.created_at != copy.stream.created_at
-                self._copies.look_after(copy, None if state is None or is_other else state.next_seq, now)
+                stream = copy.stream
+                is_gone = state is None or (stream is not None and is_other(stream, state.created_at))
+                self._copies.look_after(copy, None if state is None or is_gone else state.next_seq, now)
         for writer, (is_known, state) in zip(writers, answers, strict=False):
             if is_known:
                 self._look_after(writer, state, now)

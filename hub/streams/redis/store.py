@@ -134,6 +134,13 @@ class RedisStreamStore:
             self._begin(self._writer(await self._everything(stream_id), epoch, token))
         return epoch
 
+    async def hand_over(self, stream_id: str) -> None:
+        """The log here follows whoever writes the stream."""
+        with self._working():
+            writer = self._writers.get(stream_id)
+            if writer is not None:
+                self._demote(writer)
+
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none."""
         with self._working():

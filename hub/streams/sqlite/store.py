@@ -138,6 +138,9 @@ class SqliteStreamStore:
             raise StreamNotFoundError(stream_id)
         return epoch
 
+    async def hand_over(self, stream_id: str) -> None:
+        """Nothing: there is no other process."""
+
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none."""
         stream = await self._idle(stream_id)

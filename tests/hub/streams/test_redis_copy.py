@@ -13,6 +13,7 @@ from hub.errors import MalformedEventError, SequenceGapError
 from hub.events import ApprovalRequest, LLMEvent, Meta, Snapshot, ToolResult, decode_event, merge
 from hub.streams.log import StreamLog
 from hub.streams.redis.batch import Batch, batches_from, next_batch, status_after
+from hub.streams.redis.copies import is_other
 from hub.streams.redis.copy import close, decode_lines, extend, fill, resync
 from hub.streams.redis.scripts import Keys, stream_of
 from tests.contracts.samples import RandomStream, a_stream, done, meta, positions, text
@@ -194,3 +195,12 @@ def test_a_channel_names_its_stream(stream_id: str) -> None:
     keys = Keys(stream_id)
     assert stream_of(keys.batches) == (stream_id, "batches")
     assert stream_of(keys.control) == (stream_id, "control")
+
+
+def test_a_copy_without_a_word_is_of_whichever_stream_is_there() -> None:
+    stream = StreamLog("str_1", created_at=1.0)
+    assert not is_other(stream, 2.0)
+    assert stream.created_at == 2.0
+    stream.append([meta(0)])
+    assert is_other(stream, 3.0)
+    assert stream.created_at == 2.0
