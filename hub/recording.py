@@ -96,13 +96,14 @@ async def record(
     stream_id = stream.stream_id
     loop = asyncio.get_running_loop()
     unsaved: list[LLMEvent] = []
+    is_behind = False
     failure: Failure | None = _BROKEN
     outcome: Recorded = "left"
     unwatch = await store.watch_cancel(stream_id, generation.stop)
     try:
         async with aclosing(generation.batches()) as batches:
             async for batch in batches:
-                unsaved = merge_neighbours(batch) if coalesce_delay else batch
+                unsaved = merge_neighbours(batch) if is_behind else batch
                 began_at = loop.time()
                 await store.append(stream_id, unsaved, epoch=epoch)
                 unsaved = []
@@ -111,7 +112,8 @@ async def record(
                     break
                 # What comes meanwhile is read, stored and sent together: a process that is behind catches up.
                 pause = min(coalesce_delay, GATHERING * (loop.time() - began_at))
-                if pause >= LEAST_PAUSE and not stream.is_closed:
+                is_behind = pause >= LEAST_PAUSE
+                if is_behind and not stream.is_closed:
                     await asyncio.sleep(pause)
     except asyncio.CancelledError:
         failure = None if leaves else _INTERRUPTED

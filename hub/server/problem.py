@@ -66,7 +66,7 @@ async def _on_hub_error(request: Request, exc: Exception) -> Response:
     status = next((status for kind, status in _STATUS_BY_ERROR.items() if isinstance(exc, kind)), 500)
     if status == 500 or isinstance(exc, StoreError):
         # What went wrong inside is the operator's business.
-        log.error("%s %s failed: %s", request.method, request.url.path, exc)
+        log.error("a request could not be served: %s", exc)
     if isinstance(exc, StoreError):
         detail = "The hub's store can't serve now. Try again in some seconds."
         return problem(status, detail, {"Retry-After": str(STORE_RETRY_DELAY)})

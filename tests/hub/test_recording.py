@@ -239,14 +239,16 @@ async def test_tokens_gather_where_appends_take_long_and_no_longer_than_they_may
     assert stream.events == WORDS
 
 
+@pytest.mark.parametrize(("seconds", "delay", "count"), [(0.05, 0.1, 4), (0.05, 0.0, 6), (0.0009, 0.1, 6)])
 @in_standing_time
-async def test_what_was_read_together_becomes_one_event_only_where_it_may_gather() -> None:
+async def test_what_was_read_together_becomes_one_event_only_where_appends_take_long(
+    seconds: float, delay: float, count: int
+) -> None:
+    store = SlowStore(seconds)
+    epoch = await store.create("str_1")
+    stream = await store.open("str_1")
     together = [WORDS[:1], WORDS[1:4], WORDS[4:]]
-    for delay, count in ((0.1, 4), (0.0, 6)):
-        store = MemoryStreamStore()
-        epoch = await store.create("str_1")
-        stream = await store.open("str_1")
-        await record(Scripted("str_1", together), stream, store, epoch, coalesce_delay=delay)
-        assert (len(stream.events), stream.last_seq) == (count, WORDS[-1].seq)
-        check_grammar(stream.events)
-        assert fold(stream.events) == fold(WORDS)
+    await record(Scripted("str_1", together), stream, store, epoch, coalesce_delay=delay)
+    assert (len(stream.events), stream.last_seq) == (count, WORDS[-1].seq)
+    check_grammar(stream.events)
+    assert fold(stream.events) == fold(WORDS)

@@ -49,7 +49,7 @@ class Calls:
         stream_id = f"str_{self._asked}"
         key = self.core.key(identifier, endpoint="https://x/v1")
 
-        def make() -> Scripted:
+        def make(total_timeout: float | None) -> Scripted:
             return Scripted(stream_id, [a_stream(text, stream_id=stream_id)])
 
         answer = self.core.answer(key, make, stream_id=stream_id, identifier=identifier, cache_response=True)
