@@ -48,7 +48,9 @@ async def open_hub(stack: AsyncExitStack, settings: Settings, choice: EndpointCh
             )
         generator, answering = await open_generator(stack, settings, choice)
         store, notice = await _started(store, hub_settings)
-        hub = Hub(generator, store, max_streams=hub_settings.max_streams, coalesce_delay=hub_settings.coalesce_delay)
+        # Memory is never behind; what takes long there is the process, and it has nothing to wait for.
+        delay = 0.0 if isinstance(store, MemoryStreamStore) else hub_settings.coalesce_delay
+        hub = Hub(generator, store, max_streams=hub_settings.max_streams, coalesce_delay=delay)
         await stack.enter_async_context(hub)
         return Opened(hub, replace(answering, notice=f"{answering.notice}{notice}"))
     return await _open_shared(stack, settings, choice, store)

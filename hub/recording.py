@@ -121,9 +121,9 @@ async def record(
     except StaleWriterError:
         log.info("stream %s has another writer; this one stops", stream_id)
         failure, outcome = None, "fenced"
-    except StoreError:
+    except StoreError as exc:
         failure = None if leaves else _UNSTORED
-        log.exception("the log of stream %s can't be written", stream_id)
+        log.error("the log of stream %s can't be written: %s", stream_id, exc)
     except Exception:
         log.exception("the generation of stream %s failed", stream_id)
     finally:

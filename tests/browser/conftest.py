@@ -67,6 +67,7 @@ class Hub:
             **inherited,
             "HUB_NO_DOTENV": "1",
             "HUB_STORE": "memory",
+            "HUB_COALESCE_DELAY": "0",
             "OPENAI_API_KEY": "unused",
             **environment,
         }
