@@ -54,7 +54,8 @@ def connect(url: str, *, timeout: float = 1.0, retries: int = 0, max_connections
     pool = _pool(url, **{**known, **options})
     if pool is None:
         raise ConfigurationError(
-            "REDIS_URL can't be used: it has to look like redis://…, rediss://… or unix://…, with options that "
+            "The URL of Redis can't be used (REDIS_URL, HUB_STORE): it has to look like redis://…, rediss://… or "
+            "unix://…, with options that "
             "redis-py knows; special characters of a password have to be percent-encoded."
         )
     return Redis.from_pool(pool)

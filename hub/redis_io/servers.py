@@ -172,7 +172,9 @@ def _cluster(url: str, timeout: float) -> Servers:
     except (ValueError, TypeError, AttributeError, RedisClusterException):
         client = None
     if client is None:
-        raise ConfigurationError("REDIS_URL can't be used: a cluster's looks like redis+cluster://HOST:PORT.")
+        raise ConfigurationError(
+            "The URL of Redis can't be used (REDIS_URL, HUB_STORE): a cluster's looks like redis+cluster://HOST:PORT."
+        )
     return ClusterServers(client)
 
 
@@ -203,7 +205,7 @@ def _sentinel(url: str, timeout: float) -> Servers:
         pass  # and not raised from here: the cause may quote the URL
     if client is None:
         raise ConfigurationError(
-            "REDIS_URL can't be used: Sentinel's looks like redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB."
+            "The URL of Redis can't be used (REDIS_URL, HUB_STORE): Sentinel's looks like redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB."
         )
     return OneServer(client, sentinel)
 

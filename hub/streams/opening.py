@@ -41,7 +41,8 @@ def open_stream_store(url: str, *, retention_ttl: float = 3600.0, retention_byte
         return RedisStreamStore.from_url(url, retention_ttl=retention_ttl)
     # The rest of the URL stays unsaid: it may hold a password.
     raise ConfigurationError(
-        f"There is no store of streams for {scheme!r}; there are memory, sqlite:///streams.db and redis://host:6379."
+        f"There is no store of streams for {scheme!r}; there are memory, sqlite:///streams.db and redis://host:6379, "
+        "also as rediss, unix, redis+sentinel and redis+cluster."
     )
 
 
