@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,12 @@ FULL = 0.8
 TOO_LATE = 500.0
 """Milliseconds: the worker no longer gets what it needs, though it may not use a whole core."""
 
+WAYS = {
+    "One `hub work`, streams of 30 tokens a second, event by event": {"HUB_COALESCE_DELAY": "0"},
+    "One `hub work`, streams of 30 tokens a second, which may gather where it is behind": {},
+}
+"""Each with what the worker's environment says beside what every worker's does."""
+
 UNITS = {
     "cpu": "worker's CPU, µs a token",
     "share": "worker, % of a core",
@@ -39,10 +45,15 @@ UNITS = {
 
 def run(quick: bool) -> Iterator[Table]:
     """More and more streams of 30 tokens a second in the same processes, until the worker has enough."""
+    for title, settings in WAYS.items():
+        yield _measured(title, settings, quick)
+
+
+def _measured(title: str, settings: Mapping[str, str], quick: bool) -> Table:
     steps, settle, seconds = ((10, 50), 3.0, 4.0) if quick else (range(50, 501, 50), 6.0, 10.0)
     rows = []
     with ExitStack() as stack:
-        bench = _Bench.started(stack)
+        bench = _Bench.started(stack, settings)
         for streams in steps:
             rows.append(bench.measure(streams, settle, seconds))
             if rows[-1].middle("share") > 100 * (FULL + 0.1) or rows[-1].middle("through") > TOO_LATE:
@@ -51,7 +62,7 @@ def run(quick: bool) -> Iterator[Table]:
         "Read are 20 of the streams, by readers of the web process; the others are only generated and kept.",
         f"{FULL:.0%} of a core: {_at_full(rows, list(steps))}.",
     ]
-    yield Table("One `hub work`, streams of 30 tokens a second", UNITS, rows, notes, has_ratios=False)
+    return Table(title, UNITS, rows, notes, has_ratios=False)
 
 
 @dataclass(slots=True)
@@ -64,12 +75,12 @@ class _Bench:
     streams: int = 0
 
     @classmethod
-    def started(cls, stack: ExitStack) -> _Bench:
+    def started(cls, stack: ExitStack, settings: Mapping[str, str]) -> _Bench:
         """All processes run; the readers read from the endpoint already."""
         endpoint = stack.enter_context(Child("bench.endpoint"))
         redis = stack.enter_context(valkey())
         serving = stack.enter_context(web(redis.url))
-        working = stack.enter_context(worker(redis.url, endpoint.hello["base_url"]))
+        working = stack.enter_context(worker(redis.url, endpoint.hello["base_url"], **settings))
         readers = stack.enter_context(Child("bench.stamp_readers"))
         readers.ask("ask", port=urlsplit(endpoint.hello["base_url"]).port, streams=READ)
         return cls(endpoint, redis, serving, working, readers)

@@ -65,7 +65,7 @@ def test_what_is_no_function_adds_nothing(tools: list[Any]) -> None:
     assert tools_text(tools) == ""
 
 
-@pytest.mark.parametrize("schema", [None, 7, [], {"type": 7}, {"type": [7]}, {"enum": [object()]}, {}], ids=repr)
+@pytest.mark.parametrize("schema", [None, 7, [], {"type": 7}, {"type": [7]}, {"enum": [object()]}, {}])
 def test_a_schema_that_makes_no_sense_does_no_harm(schema: Any) -> None:
     tool = {"name": "f", "parameters": {"properties": {"x": schema}, "required": 7}}
     assert "x?: " in tools_text([tool])
