@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+# Tests wait more than they reckon, so there may be more of them at once than cores; a file's run in one process.
+PROCESSES ?= 4
+
 # Variables that name an endpoint; where one is set, here or in .env, the local model has nothing to do.
 ENDPOINT := OPENAI_API_KEY|OPENAI_BASE_URL|LLM_BASE_URL
 
@@ -22,7 +25,7 @@ run: $(STAMPS)/server ## set up, and serve the hub and its page on http://127.0.
 	@exec $(BIN)/hub serve
 
 test: $(STAMPS)/dev $(STAMPS)/local ## set up, and run the tests
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(TESTS)
 
 check: $(STAMPS)/dev ## set up, and run the linter, the formatter's check, the type checker and the import rules
 	$(BIN)/ruff check

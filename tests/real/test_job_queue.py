@@ -210,6 +210,7 @@ async def test_jobs_whose_reply_was_lost_are_found_again(queue: RedisJobQueue, c
         while len(had) < len(names):
             with suppress(StoreError):
                 had.extend(await claimed(member, 5))
+                await member.beat()  # which notices jobs of a reply that was lost and asked for again
 
     async with asyncio.TaskGroup() as tasks:
         for member in members:
