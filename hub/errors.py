@@ -29,7 +29,9 @@
     │       ├── SequenceGapError      events are missing between two that arrived
     │       ├── StoreError
     │       │   └── StaleWriterError  another writer has taken the stream over
-    │       ├── SinkError
+    │       ├── SinkError             a sink can't take further events
+    │       │   ├── SinkUnavailableError  where it sends to is away, slow, or has failed: later may work
+    │       │   └── SinkRejectedError     where it sends to refuses what was sent: the same fails again
     │       ├── CheckpointError       the file of a batch
     │       └── CacheError
     │           └── CacheEntryError   what is kept is damaged, or of another format
@@ -76,6 +78,8 @@ __all__ = (
     "RequestTooLargeError",
     "SequenceGapError",
     "SinkError",
+    "SinkRejectedError",
+    "SinkUnavailableError",
     "StaleWriterError",
     "StoreError",
     "StreamExistsError",
@@ -358,7 +362,30 @@ class StaleWriterError(StoreError):
 
 
 class SinkError(BackendError):
-    """A sink can't take further events."""
+    """A sink can't take further events.
+
+    Attributes:
+        retryable: Whether the same may succeed later.
+        status: HTTP status, where the other side sent one.
+        retry_after: Seconds the other side asked to wait; None where it didn't say.
+    """
+
+    retryable: bool = False
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class SinkUnavailableError(SinkError):
+    """Where a sink sends to can't be reached, took too long, asks for patience, or has failed itself."""
+
+    retryable = True
+
+
+class SinkRejectedError(SinkError):
+    """Where a sink sends to refuses what was sent, or who sends it; the same would be refused again."""
 
 
 class CacheError(BackendError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from hub.completion import fold
 from hub.errors import ClosedError
 from hub.events import LLMEvent
@@ -11,7 +13,7 @@ __all__ = ("MemorySink",)
 
 
 class MemorySink:
-    """Keeps every event of one stream, for as long as the sink itself is kept.
+    """Keeps every event of one stream, for as long as the sink itself is kept. It need not be entered.
 
     Attributes:
         events: What was sent, in order, repeats included.
@@ -21,6 +23,14 @@ class MemorySink:
     def __init__(self) -> None:
         self.events: list[LLMEvent] = []
         self.is_closed = False
+
+    async def __aenter__(self) -> Self:
+        if self.is_closed:
+            raise ClosedError("the MemorySink is closed")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     async def send(self, event: LLMEvent) -> None:
         """Keep the event."""

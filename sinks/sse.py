@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from typing import Self
 
 from hub.errors import ClosedError, SinkError
 from hub.events import LLMEvent
@@ -22,7 +23,7 @@ class SSESink:
     `send` waits while `max_queue` events are unread, so a reader that stops reading holds the producer back. It
     raises `SinkError` once the reader has left, or has taken nothing for `stuck_timeout` seconds. The iteration ends
     after `aclose`, when everything was read; `aclose` does not wait for that. Comments that keep an idle connection
-    alive are the server's business.
+    alive are the server's business. The sink need not be entered.
 
     Args:
         max_queue: Events that wait for the reader, at most.
@@ -38,6 +39,14 @@ class SSESink:
         self._has_reader = False
         self._has_left = False
         self._closed = False
+
+    async def __aenter__(self) -> Self:
+        if self._closed:
+            raise ClosedError("the SSESink is closed")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     async def send(self, event: LLMEvent) -> None:
         """Put the event where the reader finds it."""

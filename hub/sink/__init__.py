@@ -1,10 +1,11 @@
-"""The Sink protocol, and what works for every sink: `pump`, `FanOut`, `Coalesce`."""
+"""The Sink protocol, and what works for every sink: `pump`, `FanOut`, `Coalesce`, `Filter`."""
 
 from __future__ import annotations
 
-from hub.sink.base import Endable, Sink
+from hub.sink.base import Endable, OpenableSink, Sink
 from hub.sink.coalesce import Coalesce
 from hub.sink.fan_out import FanOut
+from hub.sink.filter import Filter, FilterType
 from hub.sink.pump import pump
 
-__all__ = ("Coalesce", "Endable", "FanOut", "Sink", "pump")
+__all__ = ("Coalesce", "Endable", "FanOut", "Filter", "FilterType", "OpenableSink", "Sink", "pump")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
 
 from hub.events import EndStatus, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, ToolResult
 from hub.result import Failure
 
-__all__ = ("CLOSE_TIMEOUT", "Endable", "Sink", "carried_text")
+__all__ = ("CLOSE_TIMEOUT", "Endable", "OpenableSink", "Sink", "carried_text")
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that a sink which failed, or was broken off, gets to close."""
@@ -28,6 +29,20 @@ class Sink(Protocol):
 
     async def aclose(self) -> None:
         """Flush and release; a second call does nothing."""
+        ...
+
+
+class OpenableSink(Sink, Protocol):
+    """A sink that takes events inside its `async with` block; leaving the block closes it."""
+
+    async def __aenter__(self) -> Self:
+        """Make it ready; what it sends to need not be there yet."""
+        ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """As `aclose`, in short where an exception ends the block."""
         ...
 
 

@@ -1,119 +1,60 @@
-"""What every sink promises, run over each of them and over what wraps them."""
+"""What every sink promises, run over each of them and over what wraps them.
+
+`sink_sides.py` says what a module has to have for its sinks to join.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from functools import wraps
 from typing import Any
 
 import pytest
 
 from hub.completion import fold
-from hub.errors import ClosedError, HubError, MalformedEventError
-from hub.events import LLMEvent, decode_event
-from hub.sink import Coalesce, FanOut, Sink, pump
+from hub.errors import ClosedError, HubError, MalformedEventError, SinkError
+from hub.events import LLMEvent, TextDelta
+from hub.sink import FanOut, pump
 from hub.testing import check_grammar
 from sinks.memory import MemorySink
-from sinks.sse import SSESink
 
-from .samples import RandomStream, a_stream, in_standing_time, meta, positions, source, text
+from .samples import RandomStream, a_stream, in_standing_time, meta, positions, source, text, without_leaks
+from .sink_sides import Kind, OpenFailing, OpenSide, Side, collected
 
 STREAM = a_stream(*(f" {n}" for n in range(50)))
 SEEDS = range(8)
 
-
-@dataclass
-class Side:
-    """A sink and what its readers got.
-
-    `hold` keeps the other side from taking anything until it is called again with False.
-    """
-
-    sink: Sink
-    received: Callable[[], list[LLMEvent]]
-    hold: Callable[[bool], None]
+PATIENCE = 60.0
+"""Seconds that one test may take by the real clock."""
 
 
-class HeldSink(MemorySink):
-    """A MemorySink that can be held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._free = asyncio.Event()
-        self._free.set()
-
-    def hold(self, held: bool) -> None:
-        """Take nothing while `held`."""
-        (self._free.clear if held else self._free.set)()
-
-    async def send(self, event: LLMEvent) -> None:
-        """Keep the event, once that may be."""
-        await self._free.wait()
-        await super().send(event)
+@pytest.fixture(params=collected("SIDES"), ids=str)
+def opening(request: pytest.FixtureRequest) -> Kind:
+    kind: Kind = request.param
+    return kind
 
 
-@asynccontextmanager
-async def memory() -> AsyncIterator[Side]:
-    sink = HeldSink()
-    yield Side(sink, lambda: sink.events, sink.hold)
-    await sink.aclose()
+over_failing = pytest.mark.parametrize("opening", collected("FAILING"), ids=str)
+over_unentered = pytest.mark.parametrize("opening", collected("UNENTERED"), ids=str)
 
 
-@asynccontextmanager
-async def server_sent_events() -> AsyncIterator[Side]:
-    sink = SSESink(max_queue=4)
-    body: list[bytes] = []
-    free = asyncio.Event()
-    free.set()
+def in_its_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test by the clock that its sink needs: one whose hours take no time, or the real one."""
 
-    async def read() -> None:
-        async for piece in sink:
-            body.append(piece)
-            await free.wait()
+    async def patiently(arguments: dict[str, Any]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await without_leaks(test(**arguments))
 
-    def received() -> list[LLMEvent]:
-        frames = b"".join(body).split(b"\n\n")[:-1]
-        return [decode_event(frame.rpartition(b"data: ")[2]) for frame in frames]
+    @wraps(test)
+    def run(opening: Kind, **others: Any) -> None:
+        arguments = {"opening": opening.make, **others}
+        if opening.is_real:
+            asyncio.run(patiently(arguments))
+        else:
+            in_standing_time(test)(**arguments)
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(read())
-        yield Side(sink, received, lambda held: (free.clear if held else free.set)())
-        free.set()
-        await sink.aclose()
-
-
-@asynccontextmanager
-async def fan_out() -> AsyncIterator[Side]:
-    behind = HeldSink()
-    async with FanOut(behind, MemorySink(), max_queue=10) as sink:
-        yield Side(sink, lambda: behind.events, behind.hold)
-
-
-@asynccontextmanager
-async def coalesce() -> AsyncIterator[Side]:
-    behind = HeldSink()
-    async with Coalesce(behind) as sink:
-        yield Side(sink, lambda: behind.events, behind.hold)
-
-
-@asynccontextmanager
-async def fan_out_before_coalesce() -> AsyncIterator[Side]:
-    behind = HeldSink()
-    inner = Coalesce(behind)
-    async with inner, FanOut(inner, MemorySink()) as sink:
-        yield Side(sink, lambda: behind.events, behind.hold)
-
-
-OpenSink = Callable[[], AbstractAsyncContextManager[Side]]
-SINKS = [memory, server_sent_events, fan_out, coalesce, fan_out_before_coalesce]
-
-
-@pytest.fixture(params=SINKS, ids=lambda param: param.__name__)
-def open_sink(request: pytest.FixtureRequest) -> OpenSink:
-    opened: OpenSink = request.param
-    return opened
+    return run
 
 
 def assert_same(received: list[LLMEvent], sent: list[LLMEvent]) -> None:
@@ -122,9 +63,9 @@ def assert_same(received: list[LLMEvent], sent: list[LLMEvent]) -> None:
     assert fold(received) == fold(sent)
 
 
-@in_standing_time
-async def test_events_arrive_in_order_and_whole(open_sink: OpenSink) -> None:
-    async with open_sink() as side:
+@in_its_time
+async def test_events_arrive_in_order_and_whole(opening: OpenSide) -> None:
+    async with opening() as side:
         for event in STREAM:
             await side.sink.send(event)
             await asyncio.sleep(0.001)
@@ -132,17 +73,17 @@ async def test_events_arrive_in_order_and_whole(open_sink: OpenSink) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@in_standing_time
-async def test_any_stream_arrives_whole(open_sink: OpenSink, seed: int) -> None:
+@in_its_time
+async def test_any_stream_arrives_whole(opening: OpenSide, seed: int) -> None:
     events = RandomStream(seed, snapshots=True).events
-    async with open_sink() as side:
+    async with opening() as side:
         assert await pump(source(events), side.sink) == fold(events)
     assert_same(side.received(), events)
 
 
-@in_standing_time
-async def test_closing_flushes_and_happens_once(open_sink: OpenSink) -> None:
-    async with open_sink() as side:
+@in_its_time
+async def test_closing_flushes_and_happens_once(opening: OpenSide) -> None:
+    async with opening() as side:
         for event in STREAM[:20]:
             await side.sink.send(event)
         await side.sink.aclose()
@@ -150,9 +91,9 @@ async def test_closing_flushes_and_happens_once(open_sink: OpenSink) -> None:
     assert_same(side.received(), STREAM[:20])
 
 
-@in_standing_time
-async def test_a_closed_sink_takes_nothing(open_sink: OpenSink) -> None:
-    async with open_sink() as side:
+@in_its_time
+async def test_a_closed_sink_takes_nothing(opening: OpenSide) -> None:
+    async with opening() as side:
         await side.sink.send(STREAM[0])
         await side.sink.aclose()
         for event in (STREAM[1], STREAM[-1]):
@@ -161,16 +102,16 @@ async def test_a_closed_sink_takes_nothing(open_sink: OpenSink) -> None:
     assert_same(side.received(), STREAM[:1])
 
 
-@in_standing_time
-async def test_a_sink_may_be_closed_without_having_sent(open_sink: OpenSink) -> None:
-    async with open_sink() as side:
+@in_its_time
+async def test_a_sink_may_be_closed_without_having_sent(opening: OpenSide) -> None:
+    async with opening() as side:
         await side.sink.aclose()
     assert side.received() == []
 
 
-@in_standing_time
-async def test_a_reader_that_stops_and_goes_on_loses_nothing(open_sink: OpenSink) -> None:
-    async with open_sink() as side:
+@in_its_time
+async def test_a_reader_that_stops_and_goes_on_loses_nothing(opening: OpenSide) -> None:
+    async with opening() as side:
         await side.sink.send(STREAM[0])
         side.hold(True)
         asyncio.get_running_loop().call_later(0.5, side.hold, False)
@@ -179,9 +120,9 @@ async def test_a_reader_that_stops_and_goes_on_loses_nothing(open_sink: OpenSink
     assert_same(side.received(), STREAM)
 
 
-@in_standing_time
-async def test_a_cancelled_send_leaves_the_sink_usable_and_its_event_may_come_again(open_sink: OpenSink) -> None:
-    async with open_sink() as side:
+@in_its_time
+async def test_a_cancelled_send_leaves_the_sink_usable_and_its_event_may_come_again(opening: OpenSide) -> None:
+    async with opening() as side:
         for event in STREAM[:5]:
             await side.sink.send(event)
         side.hold(True)
@@ -201,8 +142,8 @@ async def test_a_cancelled_send_leaves_the_sink_usable_and_its_event_may_come_ag
     assert all(once[event.seq] == event for event in received), "a repeat differs from the first"
 
 
-@in_standing_time
-async def test_a_cancelled_pump_still_sends_the_end(open_sink: OpenSink) -> None:
+@in_its_time
+async def test_a_cancelled_pump_still_sends_the_end(opening: OpenSide) -> None:
     waiting = asyncio.Event()
 
     async def endless() -> AsyncGenerator[LLMEvent, None]:
@@ -214,7 +155,7 @@ async def test_a_cancelled_pump_still_sends_the_end(open_sink: OpenSink) -> None
     async def work(side: Side) -> None:
         await pump(endless(), side.sink)
 
-    async with open_sink() as side:
+    async with opening() as side:
         working = asyncio.create_task(work(side))
         await waiting.wait()
         working.cancel()
@@ -225,58 +166,94 @@ async def test_a_cancelled_pump_still_sends_the_end(open_sink: OpenSink) -> None
     assert (result.status, result.text) == ("cancelled", fold(STREAM[:10]).text)
 
 
-@in_standing_time
-async def test_a_large_text_and_any_character_arrive(open_sink: OpenSink) -> None:
-    events: list[LLMEvent] = [meta(0), text(1, "x" * 1_000_000), text(2, "\x00😀 שלום\r\n\n"), text(3, "")]
-    async with open_sink() as side:
+@in_its_time
+async def test_a_large_text_and_any_character_arrive(opening: OpenSide) -> None:
+    odd = '\x00\u2028\ufeff😀👩\u200d👩 \u202eשלום\u202c e\u0301\r\n\n\x7f\U0010ffff\\"</script>'
+    said = ("x" * 1_000_000, odd, "", "😀\x00" * 100_000, "ש" * 7_001)
+    events: list[LLMEvent] = [meta(0), *(text(seq, each) for seq, each in enumerate(said, 1))]
+    async with opening() as side:
         for event in events:
             await side.sink.send(event)
     assert_same(side.received(), events)
+    assert "".join(event.text for event in side.received() if isinstance(event, TextDelta)) == "".join(said)
 
 
-async def failing_sse() -> Any:
-    """An SSESink whose reader left."""
-    sink = SSESink()
-    reader = aiter(sink)
-    await sink.send(meta(0))
-    await anext(reader)
-    await reader.aclose()
-    return sink
+@in_its_time
+async def test_half_a_character_is_carried_or_refused_and_the_rest_arrives(opening: OpenSide) -> None:
+    halved, whole = text(1, "\ud83d"), text(1, "\ufffd")
+    async with opening() as side:
+        await side.sink.send(meta(0))
+        sent = [halved]
+        try:
+            await side.sink.send(halved)
+        except MalformedEventError:
+            sent = [whole]
+            await side.sink.send(whole)
+    assert_same(side.received(), [meta(0), *sent])
 
 
-class Broken(MemorySink):
-    """Fails from the second event on."""
+@in_its_time
+async def test_a_reader_that_takes_nothing_holds_the_producer_back(opening: OpenSide) -> None:
+    async with opening() as side:
+        if side.bound is None:
+            pytest.skip("what is behind it has the bound")
+        side.hold(True)
+        events: list[LLMEvent] = [meta(0), *(text(seq, "x", choice=seq % 2) for seq in range(1, side.bound + 2))]
+        taken = 0
+        try:
+            async with asyncio.timeout(0.5):
+                for event in events:
+                    await side.sink.send(event)
+                    taken += 1
+        except (TimeoutError, SinkError):
+            pass
+        side.hold(False)
+        assert taken <= side.bound
 
-    async def send(self, event: LLMEvent) -> None:
-        """Keep one event."""
-        if self.events:
-            raise MalformedEventError("the transport takes no more")
-        await super().send(event)
+
+@over_failing
+@in_its_time
+async def test_a_sink_that_can_t_carry_says_so_and_can_be_closed(opening: OpenFailing) -> None:
+    async with opening() as sink:
+
+        async def send_all() -> None:
+            for event in STREAM:
+                await sink.send(event)
+                await asyncio.sleep(0.01)
+            await sink.aclose()
+
+        with pytest.raises(HubError):
+            await send_all()
+        with pytest.raises((HubError, ClosedError)):
+            await sink.send(STREAM[-1])
+        await sink.aclose()
+        await sink.aclose()
 
 
-async def failing_fan_out() -> Any:
-    return await FanOut(Broken(), Broken()).__aenter__()
+@over_failing
+@in_its_time
+async def test_a_sink_that_can_t_carry_harms_no_other_of_a_fan_out(opening: OpenFailing) -> None:
+    kept = MemorySink()
 
-
-async def failing_coalesce() -> Any:
-    return await Coalesce(Broken(), max_delay=0.01).__aenter__()
-
-
-@pytest.mark.parametrize(
-    "open_failing", [failing_sse, failing_fan_out, failing_coalesce], ids=lambda param: param.__name__
-)
-@in_standing_time
-async def test_a_sink_that_can_t_carry_says_so_and_can_be_closed(open_failing: Callable[[], Any]) -> None:
-    sink = await open_failing()
-
-    async def send_all() -> None:
+    async def paced() -> AsyncGenerator[LLMEvent, None]:
         for event in STREAM:
-            await sink.send(event)
+            yield event
             await asyncio.sleep(0.01)
 
-    with pytest.raises(HubError):
-        await send_all()
-    with pytest.raises(HubError):
-        await sink.send(STREAM[-1])
+    async with opening() as broken:
+        async with FanOut(broken, kept) as sink:
+            result = await pump(paced(), sink)
+        assert [failed for failed, _ in sink.failures] == [broken]
+    assert result == fold(STREAM)
+    assert kept.events == STREAM
+
+
+@over_unentered
+@in_its_time
+async def test_a_sink_that_must_be_entered_takes_nothing_before(opening: Callable[[], Any]) -> None:
+    sink = opening()
+    with pytest.raises(ClosedError):
+        await sink.send(STREAM[0])
     await sink.aclose()
-    await sink.aclose()
+    with pytest.raises(ClosedError):
+        await sink.send(STREAM[0])
