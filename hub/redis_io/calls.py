@@ -7,10 +7,11 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import AskError, NoScriptError, TryAgainError
 
 from hub.redis_io.faults import FAULTS, is_misplaced, is_passing
 from hub.redis_io.lane import Lane
+from hub.redis_io.outages import Outages
 from hub.redis_io.script import Script
 from hub.redis_io.servers import Servers
 
@@ -36,13 +37,23 @@ class Calls:
         servers: Where keys lie.
         timeout: Seconds that a group of commands has.
         outage_timeout: Seconds for which a command is tried while the server is away.
+        outages: Says so, then; None to leave it to those who call.
     """
 
-    def __init__(self, servers: Servers, *, timeout: float, outage_timeout: float) -> None:
+    def __init__(
+        self, servers: Servers, *, timeout: float, outage_timeout: float, outages: Outages | None = None
+    ) -> None:
         self._servers = servers
         self._timeout = timeout
         self._outage_timeout = outage_timeout
+        self._outages = outages
         self._lanes: dict[str, Lane] = {}
+
+    def within(self, outage_timeout: float) -> Calls:
+        """The same connections, for commands that are tried for so many seconds; they stay this one's to close."""
+        calls = Calls(self._servers, timeout=self._timeout, outage_timeout=outage_timeout, outages=self._outages)
+        calls._lanes = self._lanes
+        return calls
 
     async def run(self, key: bytes, command: bytes, *, script: Script | None = None) -> Any:
         """Carry out a packed command, and return its reply.
@@ -57,7 +68,7 @@ class Calls:
         Raises:
             Exception: One of `FAULTS`: the server refused it, or was away for too long.
         """
-        waits = None
+        waits, server = None, ""
         loop = asyncio.get_running_loop()
         while True:
             lane = self._lane(key)
@@ -65,7 +76,7 @@ class Calls:
                 if lane is None:
                     await self._servers.discover()
                     continue
-                return await lane.send(command)
+                reply = await lane.send(command)
             except NoScriptError:
                 if script is None or lane is None:
                     raise
@@ -73,14 +84,20 @@ class Calls:
             except FAULTS as exc:
                 if not is_passing(exc):
                     raise
+                now = loop.time()
                 if waits is None:
-                    waits, deadline = pauses(), loop.time() + self._outage_timeout
+                    waits, deadline = pauses(), now + self._outage_timeout
+                server = self._failed(lane, exc, now)
                 pause = next(waits)
-                if loop.time() + pause > deadline:
+                if now + pause > deadline:
                     raise
                 await asyncio.sleep(pause)
                 if self._servers.is_cluster and is_misplaced(exc):
                     await self._discover()
+            else:
+                if self._outages is not None and self._outages.is_any:
+                    self._answered({lane.server, server}, self._outages, loop.time())
+                return reply
 
     def send(self, key: bytes, command: bytes) -> asyncio.Future[Any] | None:
         """Send a command once; None where it isn't known yet to which server."""
@@ -100,6 +117,21 @@ class Calls:
         if lane is None:
             lane = self._lanes[node.name] = Lane(node, timeout=self._timeout)
         return lane
+
+    def _failed(self, lane: Lane | None, exc: Exception, now: float) -> str:
+        """Take note of a failure, and return whose it was."""
+        server = self._servers.address if lane is None else lane.server
+        is_elsewhere = isinstance(exc, (AskError, TryAgainError))
+        if self._outages is not None and not is_elsewhere:
+            self._outages.failed(server, exc, now=now, outage_timeout=self._outage_timeout)
+        return server
+
+    def _answered(self, servers: set[str], outages: Outages, now: float) -> None:
+        """Take note of an answer: of one server, maybe in the place of another that failed before."""
+        if self._servers.address not in self._lanes:  # a cluster's, which has been found then
+            servers.add(self._servers.address)
+        for server in servers:
+            outages.answered(server, now=now)
 
     async def _load(self, lane: Lane, script: Script) -> None:
         try:

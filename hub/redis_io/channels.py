@@ -24,6 +24,8 @@ class Channels:
             what was published before may have been missed.
         timeout: Seconds to dial, and for each write.
         outage_timeout: Seconds for which `add` waits while the server is away.
+        on_lost: Gets a channel each time it is not heard for now; must neither wait nor raise.
+        is_sharded: The channels are sharded ones; by default they are on a cluster, and else not.
     """
 
     def __init__(
@@ -34,10 +36,14 @@ class Channels:
         on_confirmed: OnChannel,
         timeout: float,
         outage_timeout: float,
+        on_lost: OnChannel | None = None,
+        is_sharded: bool | None = None,
     ) -> None:
         self._servers = servers
         self._on_message = on_message
         self._on_confirmed = on_confirmed
+        self._on_lost = on_lost
+        self._is_sharded = servers.is_cluster if is_sharded is None else is_sharded
         self._timeout = timeout
         self._outage_timeout = outage_timeout
         self._subscriptions: dict[str, Subscription] = {}
@@ -61,7 +67,7 @@ class Channels:
         """Subscribe to a channel; the server has confirmed it.
 
         Raises:
-            Exception: One of `FAULTS`: the server was away for too long.
+            Exception: One of `FAULTS`: the server was away for too long, or refuses us.
         """
         self.begin(channel)
         if channel not in self._unconfirmed:
@@ -124,10 +130,11 @@ class Channels:
         if found is None:
             found = self._subscriptions[node.name] = Subscription(
                 node,
-                is_sharded=self._servers.is_cluster,
+                is_sharded=self._is_sharded,
                 on_message=self._on_message,
                 on_confirmed=self._confirm,
                 on_lost=self._lose,
+                on_refused=self._refuse,
                 timeout=self._timeout,
             )
         return found
@@ -139,7 +146,17 @@ class Channels:
             waiter.set_result(None)
         self._on_confirmed(channel)
 
+    def _refuse(self, exc: Exception) -> None:
+        """Tell who waits; it is tried again all the same, for a password may change."""
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters.values():
+            if not waiter.done():
+                waiter.set_exception(exc)
+                waiter.exception()  # who waited may have left
+
     def _lose(self, channel: bytes) -> None:
         self._has_lost = True
         if channel in self._homes:
             self._unconfirmed.add(channel)
+            if self._on_lost is not None:
+                self._on_lost(channel)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -17,7 +19,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-__all__ = ("FAULTS", "is_misplaced", "is_passing")
+__all__ = ("FAULTS", "is_misplaced", "is_passing", "reason")
 
 FAULTS: tuple[type[Exception], ...] = (RedisError, RedisClusterException, OSError)
 """What a call may raise."""
@@ -49,3 +51,15 @@ def is_passing(exc: Exception) -> bool:
 def is_misplaced(exc: Exception) -> bool:
     """Whether it says, or may mean, that a cluster's keys lie elsewhere than we believe."""
     return not isinstance(exc, (TryAgainError, OutOfMemoryError)) and is_passing(exc)
+
+
+def reason(exc: BaseException) -> str:
+    """What went wrong, in the system's words or the server's, for a sentence that names the server itself."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(exc, (TimeoutError, OSError)):
+        return str(exc) or "it does not answer"
+    return str(exc).rstrip(".") or type(exc).__name__

@@ -60,6 +60,11 @@ class Lane:
             self._idle.set_result(None)
         return call
 
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return self._node.name
+
     async def aclose(self) -> None:
         """Hang up; calls under way fail with `ClosedError`."""
         self._closed = True

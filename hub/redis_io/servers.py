@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -25,7 +25,7 @@ class Node:
     """One server, to which connections can be made.
 
     Args:
-        name: Tells it from others.
+        name: Its address, which tells it from others.
         make: Makes a connection that is not connected yet.
     """
 
@@ -52,9 +52,11 @@ class Servers(Protocol):
 
     Attributes:
         is_cluster: Keys lie on several nodes, and channels are sharded like keys.
+        address: Where they are, as messages say it: neither user nor password.
     """
 
     is_cluster: bool
+    address: str
 
     def node(self, key: bytes) -> Node | None:
         """The server of a key; None where that has to be found out first."""
@@ -74,10 +76,11 @@ class OneServer:
 
     is_cluster = False
 
-    def __init__(self, client: Redis, sentinel: Sentinel | None = None) -> None:
+    def __init__(self, client: Redis, address: str, sentinel: Sentinel | None = None) -> None:
+        self.address = address
         self._client = client
         self._sentinel = sentinel
-        self._node = Node("redis", client.connection_pool.make_connection)
+        self._node = Node(self.address, client.connection_pool.make_connection)
 
     def node(self, key: bytes) -> Node | None:
         """As `Servers` says; always known."""
@@ -100,6 +103,7 @@ class ClusterServers:
 
     def __init__(self, client: RedisCluster) -> None:
         self._client = client
+        self.address = ", ".join(client.nodes_manager.startup_nodes)
         self._nodes: dict[str, Node] = {}
         self._is_known = False
         self._discovering = asyncio.Lock()
@@ -157,7 +161,8 @@ def open_servers(url: str, *, timeout: float) -> Servers:
         return _sentinel(url, timeout)
     if scheme.endswith("+cluster"):
         return _cluster(url, timeout)
-    return OneServer(connect(url, timeout=timeout))
+    client = connect(url, timeout=timeout)
+    return OneServer(client, _address(client.connection_pool.connection_kwargs))
 
 
 def _cluster(url: str, timeout: float) -> Servers:
@@ -207,7 +212,8 @@ def _sentinel(url: str, timeout: float) -> Servers:
         raise ConfigurationError(
             "The URL of Redis can't be used (REDIS_URL, HUB_STORE): Sentinel's looks like redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB."
         )
-    return OneServer(client, sentinel)
+    known_by = ", ".join(f"{_bracketed(host)}:{port}" for host, port in hosts)
+    return OneServer(client, f"{service} (Sentinel at {known_by})", sentinel)
 
 
 def _sentinel_address(parts: SplitResult) -> tuple[list[tuple[str, int]], str, int]:
@@ -230,6 +236,16 @@ def _prefixed(query: str, prefix: str) -> dict[str, str]:
     if any(name not in allowed for name, _ in pairs):
         raise ValueError("an option that is not known")
     return dict(pairs)
+
+
+def _address(options: Mapping[str, Any]) -> str:
+    if (path := options.get("path")) is not None:
+        return str(path)
+    return f"{_bracketed(str(options.get('host', 'localhost')))}:{options.get('port', 6379)}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _maker(cls: type[AbstractConnection], options: dict[str, Any]) -> Callable[[], AbstractConnection]:

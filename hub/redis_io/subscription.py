@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from hub.redis_io.calls import pauses
 from hub.redis_io.connection import send
-from hub.redis_io.faults import FAULTS
+from hub.redis_io.faults import FAULTS, is_passing
 from hub.redis_io.script import pack
 from hub.redis_io.servers import Node
 
@@ -45,6 +45,7 @@ class Subscription:
         on_confirmed: Gets a channel that the server has just confirmed.
         on_lost: Gets a channel that is not heard for now: its connection is lost, or the server has given it up.
             Empty where the server has refused some channel.
+        on_refused: Gets the error by which the server refuses every connection, such as for a wrong password.
         timeout: Seconds to dial, and for each write.
     """
 
@@ -56,6 +57,7 @@ class Subscription:
         on_message: OnMessage,
         on_confirmed: OnChannel,
         on_lost: OnChannel,
+        on_refused: Callable[[Exception], None],
         timeout: float,
     ) -> None:
         self.node = node
@@ -65,6 +67,7 @@ class Subscription:
         self._on_message = on_message
         self._on_confirmed = on_confirmed
         self._on_lost = on_lost
+        self._on_refused = on_refused
         self._timeout = timeout
         self._commands: deque[tuple[bytes, bytes]] = deque()
         self._work = asyncio.Event()
@@ -109,6 +112,8 @@ class Subscription:
             except FAULTS as exc:
                 if isinstance(exc, (ResponseError, AuthenticationError)):
                     log.warning("Redis refuses subscriptions: %s", exc)
+                if not is_passing(exc):
+                    self._on_refused(exc)
             except Exception:
                 log.exception("the pub/sub connection to Redis failed; it is made anew")
             for channel in tuple(self.channels):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from redis.exceptions import AuthenticationError
 
 from hub.redis_io.channels import Channels
 from hub.redis_io.servers import open_servers
@@ -142,3 +143,37 @@ async def test_a_channel_that_is_added_twice_is_subscribed_to_once() -> None:
         await asyncio.gather(*(channels.add(b"a") for _ in range(10)))
         assert b"a" in channels
     assert server.commands == [[b"SUBSCRIBE", b"a"]]
+
+
+async def test_a_channel_that_is_not_heard_for_now_is_told() -> None:
+    lost: list[bytes] = []
+
+    async def answer(command: list[bytes]) -> bytes:
+        return HANG_UP if command[1] == b"b" and not lost else await confirm(command)
+
+    async with hearing(answer, on_lost=lost.append) as (channels, heard, _):
+        await channels.add(b"a")
+        await channels.add(b"b")
+        await heard.until(3)
+    assert sorted(lost[:2]) == [b"a", b"b"]
+
+
+async def test_sharded_channels_of_one_server_are_subscribed_to_as_such() -> None:
+    async with hearing(confirm, is_sharded=True) as (channels, _, server):
+        await channels.add(b"a")
+    assert server.commands == [[b"SSUBSCRIBE", b"a"]]
+
+
+async def test_who_adds_a_channel_is_told_at_once_that_the_server_refuses_us() -> None:
+    async def answer(command: list[bytes]) -> bytes:
+        return b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+
+    heard = Heard()
+    async with ScriptedRedis(answer) as server:
+        servers = open_servers(server.url.replace("//", "//user:password@"), timeout=1.0)
+        told = {"on_message": heard.message, "on_confirmed": heard.confirmed}
+        channels = Channels(servers, **told, timeout=1.0, outage_timeout=60.0)
+        with pytest.raises(AuthenticationError):
+            await channels.add(b"a")
+        await channels.aclose()
+        await servers.aclose()
