@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hub.server.feed import MAX_WRITE_BYTES, Cursor, Feed
 
-__all__ = ("MAX_WRITE_BYTES", "Audience", "Subscriber", "chunked")
+__all__ = ("MAX_WRITE_BYTES", "Audience", "Subscriber")
 
 MAX_TICK = 0.05
 SUBSCRIBERS_PER_TURN = 200
@@ -97,9 +97,9 @@ class Audience:
             subscriber.finish()
 
     def _next_chunk(self, cursor: Cursor) -> tuple[bytes, Cursor]:
-        """The next piece behind a cursor, as an HTTP chunk."""
+        """The next piece behind a cursor, as it goes out."""
         piece, behind = self._feed.next_piece(cursor)
-        chunk = chunked(piece), behind
+        chunk = self._feed.wire.piece(piece), behind
         if self._is_scheduled:  # `_end` clears them
             self._chunks[cursor] = chunk
         return chunk
@@ -128,8 +128,3 @@ class Audience:
         self._not_before = now + min(MAX_TICK, now - self._began_at)
         if self._has_grown:
             self.wake()
-
-
-def chunked(data: bytes) -> bytes:
-    """As one chunk of a chunked HTTP body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

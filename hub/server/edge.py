@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Protocol
 
-from hub.formats import sse
-from hub.server.audience import Audience, Subscriber, chunked
+from hub.server.audience import Audience, Subscriber
 from hub.server.feed import Cursor, Feed
-from hub.server.protocol import EdgeProtocol
 
-__all__ = ("Edge",)
+__all__ = ("Connection", "Edge")
 
-DRAIN_RETRY_DELAY = 2.0
-"""Seconds after which those who are sent away by a stopping server may come again."""
+
+class Connection(Protocol):
+    """A connection that the edge may write to, past ASGI."""
+
+    transport: asyncio.Transport
+
+    def attach(self, subscriber: Subscriber, audience: Audience) -> bool:
+        """The edge writes from now on; False where there is nobody to write to any more."""
+        ...
+
+    def detach(self) -> None:
+        """The edge writes no more."""
+        ...
 
 
 class Edge:
@@ -40,6 +50,11 @@ class Edge:
     def __len__(self) -> int:
         return self._places
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the subscribers were let go, or will be as they come."""
+        return self._is_draining
+
     def enter(self) -> None:
         """A subscriber is admitted; `leave` follows, whatever becomes of it."""
         self._places += 1
@@ -48,28 +63,28 @@ class Edge:
         """A subscriber's response has ended."""
         self._places -= 1
 
-    async def serve(self, protocol: EdgeProtocol, feed: Feed, cursor: Cursor) -> bool:
-        """Write the feed's frames from the cursor on to the connection, to its end, or until the reader has left.
+    async def serve(self, connection: Connection, feed: Feed, cursor: Cursor) -> bool:
+        """Write what the feed has from the cursor on to the connection, to its end, or until the reader has left.
 
-        The response's headers are sent already, and its end is the caller's to send.
+        What opens the response is sent already, and its end is the caller's to send.
 
         Returns:
             Whether the feed was served to its end; else the reader has left, or the server is stopping.
         """
         loop = asyncio.get_running_loop()
-        subscriber = Subscriber(protocol.transport, cursor, loop)
+        subscriber = Subscriber(connection.transport, cursor, loop)
         audience = self._audiences.get(feed)
         if audience is None:
             audience = self._audiences[feed] = Audience(feed, loop)
         if self._timer is None:
             self._timer = loop.call_later(self._interval(), self._look_after)
-        if not protocol.attach(subscriber, audience) or self._is_draining:
+        if not connection.attach(subscriber, audience) or self._is_draining:
             subscriber.finish()
         try:
             audience.add(subscriber)
             await subscriber.finished
         finally:
-            protocol.detach()
+            connection.detach()
             audience.remove(subscriber)
             if not len(audience):
                 audience.unwatch()
@@ -94,7 +109,8 @@ class Edge:
                 else:
                     more.clear()
                     await more.wait()
-            yield sse.retry_frame(DRAIN_RETRY_DELAY)
+            if feed.wire.farewell:
+                yield feed.wire.farewell
         finally:
             unwatch()
             self._ordinary.discard(more)
@@ -102,12 +118,13 @@ class Edge:
     def drain(self) -> None:
         """Let every subscriber go: what it lacks it gets elsewhere, or here again later."""
         self._is_draining = True
-        for audience in self._audiences.values():
+        for feed, audience in self._audiences.items():
+            farewell = feed.wire.piece(feed.wire.farewell)
             for subscriber in audience.members():
                 if subscriber.is_paused:
                     subscriber.transport.abort()  # it would not hear of an end either
                 elif not subscriber.finished.done():
-                    subscriber.transport.write(chunked(sse.retry_frame(DRAIN_RETRY_DELAY)))
+                    subscriber.transport.write(farewell)
                 subscriber.finish()
         for more in self._ordinary:
             more.set()
@@ -120,8 +137,8 @@ class Edge:
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        heartbeat = chunked(sse.HEARTBEAT)
-        for audience in list(self._audiences.values()):
+        for feed, audience in list(self._audiences.items()):
+            heartbeat = feed.wire.piece(feed.wire.heartbeat)
             for subscriber in audience.members():
                 idle = not subscriber.is_paused and not subscriber.finished.done()
                 if idle and now - subscriber.written_at >= self._interval():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from hub.formats import sse
+from hub.server.wire import SSE, Wire
 from hub.streams.log import StreamLog
 
 __all__ = ("Cursor", "Feed", "LogFeed", "begin_at", "position_due", "snapshot_due")
@@ -19,6 +20,11 @@ Cursor: TypeAlias = tuple[int, ...]
 
 class Feed(Protocol):
     """Frames to read. Feeds over the same logs are equal, so that their readers can share the pieces."""
+
+    @property
+    def wire(self) -> Wire:
+        """How its pieces go out."""
+        ...
 
     @property
     def is_closed(self) -> bool:
@@ -47,9 +53,11 @@ class LogFeed:
 
     Attributes:
         log: The log.
+        wire: How its events stand on the connection.
     """
 
     log: StreamLog
+    wire: Wire = SSE
 
     def begin(self, after: int = -1, *, snapshot: bool = False) -> Cursor:
         """The cursor of a reader that has seen `after`, or that asks for a snapshot of what it has not.
@@ -75,18 +83,23 @@ class LogFeed:
             start = self.log.begin(position_due(index), snapshot=True)
             index = start.index
             if start.snapshot is not None:
-                return sse.frame(start.snapshot), (index,)
+                return self._as_piece([sse.frame(start.snapshot)]), (index,)
         frames = self.log.frames
         size = 0
         end = index
         while end < len(frames) and (end == index or size + len(frames[end]) <= MAX_WRITE_BYTES):
             size += len(frames[end])
             end += 1
-        return (frames[index] if end == index + 1 else b"".join(frames[index:end])), (end,)
+        return self._as_piece(frames[index:end]), (end,)
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after each append."""
         return self.log.watch(wake)
+
+    def _as_piece(self, frames: list[bytes]) -> bytes:
+        if self.wire.event is not None:
+            frames = [self.wire.event(frame) for frame in frames]
+        return frames[0] if len(frames) == 1 else b"".join(frames)
 
 
 def begin_at(log: StreamLog, after: int, *, snapshot: bool) -> int:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hub.formats import sse
 from hub.server.feed import MAX_WRITE_BYTES, Cursor, begin_at, position_due
 from hub.server.positions import format_position
+from hub.server.wire import SSE, Wire
 from hub.streams.log import StreamLog
 
 __all__ = ("MergedFeed",)
@@ -30,6 +32,7 @@ class MergedFeed:
     """
 
     logs: tuple[StreamLog, ...]
+    wire: ClassVar[Wire] = SSE
 
     def begin(self, after: Sequence[int], *, snapshot: bool = False) -> Cursor:
         """The cursor of a reader that has seen these positions, or that asks for snapshots of what it has not.

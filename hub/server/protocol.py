@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hub.server.audience import MAX_WRITE_BYTES, Audience, Subscriber
+from hub.server.outlet import Outlet
 
 __all__ = ("EdgeProtocol", "edge_protocol")
 
@@ -23,7 +24,7 @@ class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, which lets the edge write to its transport."""
 
     # Slots, since with further names the instance's dict would no longer share its keys: 1.5 KB a connection.
-    __slots__ = ("_audience", "_head_bytes", "_head_timer", "_rest", "_running", "_stuck_timer", "_subscriber")
+    __slots__ = ("_head_bytes", "_head_timer", "_outlet", "_rest", "_running")
 
     request_timeout: ClassVar[float] = 20.0
     """Seconds that the head of a request may take to come."""
@@ -33,14 +34,12 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Bound what is buffered, and the time until the first request."""
-        self._subscriber: Subscriber | None = None
-        self._audience: Audience | None = None
         self._running: RequestResponseCycle | None = None
         self._rest: Callable[[Send], Awaitable[None]] | None = None
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._stuck_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
+        self._outlet = Outlet(transport, self.loop, self.stuck_timeout)
         transport.set_write_buffer_limits(high=MAX_WRITE_BYTES)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -71,7 +70,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
         super().on_headers_complete()
-        if self._subscriber is not None and len(self.pipeline) < MAX_PIPELINED:
+        if self._outlet.subscriber is not None and len(self.pipeline) < MAX_PIPELINED:
             self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -84,6 +83,18 @@ class EdgeProtocol(HttpToolsProtocol):
         if rest is not None:
             await rest(send)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the WebSocket protocol, unless an answer is still being written to it."""
+        if self._running is not None and not self._running.response_complete:
+            # Its bytes would go between the messages, and whoever writes it would not hear that the peer has left.
+            self.transport.abort()
+            return
+        self._outlet.close()
+        super().handle_websocket_upgrade()
+        if self.flow.write_paused:
+            # Much of an earlier answer has not been taken yet, and the transport says so only once.
+            self.transport.get_protocol().pause_writing()
+
     def go_on_with(self, rest: Callable[[Send], Awaitable[None]]) -> None:
         """Give the rest of the response, begun already, to `rest`, which runs once the application has returned.
 
@@ -94,58 +105,36 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever serves this connection: uvicorn tells only the newest of several pipelined requests."""
-        for timer in (self._head_timer, self._stuck_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
-        if self._subscriber is not None:
-            self._subscriber.leave()
+        self._outlet.close()
 
     def pause_writing(self) -> None:
-        """The peer takes no more for now: for how long without a single byte is bounded."""
+        """The peer takes no more for now."""
         super().pause_writing()
-        self._watch_writing(self.transport.get_write_buffer_size())
-        if self._subscriber is not None:
-            self._subscriber.is_paused = True
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
-        """The peer takes bytes again: go on from the cursor."""
+        """The peer takes bytes again."""
         super().resume_writing()
-        if self._stuck_timer is not None:
-            self._stuck_timer.cancel()
-            self._stuck_timer = None
-        if self._subscriber is not None and self._audience is not None:
-            self._subscriber.is_paused = False
-            self.loop.call_soon(self._audience.serve, self._subscriber)
-
-    def _watch_writing(self, left_bytes: int) -> None:
-        self._stuck_timer = self.loop.call_later(self.stuck_timeout, self._check_writing, left_bytes)
-
-    def _check_writing(self, left_bytes: int) -> None:
-        """Abort a connection whose peer has taken nothing since the last look; a slow one may take its time."""
-        left_now = self.transport.get_write_buffer_size()
-        if left_now < left_bytes:
-            self._watch_writing(left_now)
-        else:
-            self.transport.abort()
+        self._outlet.resume()
 
     def attach(self, subscriber: Subscriber, audience: Audience) -> bool:
         """The edge writes from now on; False where the connection is lost already."""
         if self.transport.is_closing() or self.parser is None:
             return False
-        if self.flow.write_paused:
-            subscriber.is_paused = True
-        self._subscriber, self._audience = subscriber, audience
+        self._outlet.attach(subscriber, audience, is_paused=self.flow.write_paused)
         # A pipelined request pauses reading, and who doesn't read doesn't see the peer go.
         self.flow.resume_reading()
         return True
 
     def detach(self) -> None:
         """The edge writes no more."""
-        self._subscriber = self._audience = None
+        self._outlet.detach()
 
 
 def edge_protocol(scope: Scope) -> EdgeProtocol | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from hub.server.positions import MAX_ID_BYTES, MAX_STREAMS, could_outgrow, parse_position, parse_positions
 from hub.server.problem import ProblemError
@@ -13,7 +13,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
 
 
-def read_position(request: Request) -> int:
+def read_position(request: HTTPConnection) -> int:
     """The last event the reader has: `Last-Event-ID`, else `?after=`; -1 for none.
 
     Raises:
@@ -81,7 +81,7 @@ def read_limit(request: Request) -> int:
     return limit
 
 
-def wants_snapshot(request: Request) -> bool:
+def wants_snapshot(request: HTTPConnection) -> bool:
     """Whether the reader asks for a snapshot in the place of what it lacks."""
     return request.query_params.get("snapshot", "").lower() in ("1", "true")
 
@@ -91,7 +91,7 @@ def wants_event_stream(request: Request) -> bool:
     return "text/event-stream" in request.headers.get("accept", "").lower()
 
 
-def _resume(request: Request) -> tuple[str, str]:
+def _resume(request: HTTPConnection) -> tuple[str, str]:
     """Where to resume, as the reader says it, and the name it says it by.
 
     The header wins: a browser sends it when it connects again to an address that still says where it began.

@@ -12,15 +12,18 @@ import httpx2
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from hub.answerer import Answering
 from hub.client import OpenAIClient
 from hub.config import HubSettings
 from hub.events import LLMEvent, decode_event
 from hub.hub import Hub
+from hub.relaying import Relays
 from hub.server.edge import Edge
 from hub.server.protocol import EdgeProtocol
 from hub.server.serve import build_server, listen
+from hub.server.websocket_protocol import EdgeWebSocketProtocol
 from hub.testing import EchoHandler, ScriptedEndpoint
 from hub.upstream.retry import RetryPolicy
 from hub.upstream.wire.sse import SSEDecoder
@@ -31,6 +34,11 @@ PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
     "edge": EdgeProtocol,
     "httptools": HttpToolsProtocol,
     "h11": H11Protocol,
+}
+
+WEBSOCKET_PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
+    "edge": EdgeWebSocketProtocol,
+    "asgi": WebSocketsSansIOProtocol,
 }
 
 
@@ -47,6 +55,7 @@ class RunningHub:
     server: Any
     task: asyncio.Task[None]
     headers: dict[str, str] = field(default_factory=dict)
+    relays: Relays | None = None
 
     async def start(self, **body: Any) -> str:
         response = await self.http.post("/v1/streams", json={**HELLO, **body})
@@ -82,7 +91,14 @@ StartHub = Callable[..., AbstractAsyncContextManager[RunningHub]]
 
 @asynccontextmanager
 async def run_hub(
-    *, protocol: str = "edge", generator: Any = None, store: Any = None, max_streams: int = 1000, **settings: Any
+    *,
+    protocol: str = "edge",
+    websockets: str = "edge",
+    generator: Any = None,
+    store: Any = None,
+    max_streams: int = 1000,
+    relays: Relays | None = None,
+    **settings: Any,
 ) -> AsyncIterator[RunningHub]:
     hub_settings = HubSettings(**{"drain_timeout": 0.0, **settings})
     listener = listen("127.0.0.1", 0)
@@ -93,14 +109,15 @@ async def run_hub(
         endpoint = await stack.enter_async_context(ScriptedEndpoint(handler=EchoHandler(0.0)))
         client = OpenAIClient("scripted", base_url=endpoint.base_url, api_key="EMPTY", retry=RetryPolicy(attempts=1))
         await stack.enter_async_context(client)
-        hub = await stack.enter_async_context(Hub(generator or client, store, max_streams=max_streams))
+        hub = await stack.enter_async_context(Hub(generator or client, store, max_streams=max_streams, relays=relays))
         edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval)
         answering = Answering("scripted", None, "scripted", "The scripted endpoint repeats your words.")
-        server = build_server(hub, edge, hub_settings, answering, http=PROTOCOLS[protocol])
+        protocols = {"http": PROTOCOLS[protocol], "ws": WEBSOCKET_PROTOCOLS[websockets]}
+        server = build_server(hub, edge, hub_settings, answering, **protocols)
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(server.serve(sockets=[listener]))
             async with httpx2.AsyncClient(base_url=url, timeout=20, limits=httpx2.Limits()) as http:
-                yield RunningHub(url, port, hub, edge, endpoint, http, server, task)
+                yield RunningHub(url, port, hub, edge, endpoint, http, server, task, relays=relays)
             server.should_exit = True
 
 
