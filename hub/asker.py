@@ -112,6 +112,8 @@ class Asker:
             name=caching.name(targets[0]),
             observers=self._observers,
             shape=shape,
+            # The default is about the endpoint's failures; who says it at the call can't take back what has gone out.
+            can_restart=plan.get("restart") is not False,
         )
         source = caching.source(self._cache, asking)
         return EventStream(source, stream_id) if shape is None else ObjectStream(source, stream_id, shape)

@@ -32,6 +32,7 @@ class Asking:
         name: What the call is known by; see `Caching.name`.
         observers: Are told what becomes of it.
         shape: What the answer is to be; None for a text.
+        can_restart: The caller can take content back.
     """
 
     targets: Sequence[Target]
@@ -40,7 +41,9 @@ class Asking:
     name: str | None
     observers: Observers
     shape: ResponseModel[Any] | None
+    can_restart: bool = True
     _answer: Answer | None = field(default=None, init=False)
+    _follows_first_target: bool = field(default=False, init=False)
 
     def ask(self) -> AnswerSource:
         """What asks the endpoints."""
@@ -57,7 +60,13 @@ class Asking:
     @property
     def is_of_first_target(self) -> bool:
         """Whether the endpoint and the model that were asked first gave the answer, and no fallback."""
-        return self._answer is not None and self._answer.target is self.targets[0]
+        if self._answer is None:
+            return self._follows_first_target
+        return self._answer.target is self.targets[0]
+
+    def follow(self, *, is_of_first_target: bool) -> None:
+        """The answer is one that another process asked for."""
+        self._follows_first_target = is_of_first_target
 
     def is_valid(self, result: LLMResult) -> bool:
         """Whether the answer is what it was to be."""
@@ -124,6 +133,8 @@ class Caching:
             cache_response=self.cache_response,
             rewrite_cache=self.rewrite_cache,
             regen_cache=self.regen_cache,
+            can_restart=asking.can_restart,
+            provenance=asking,
         )
 
     def _keeps(self, asking: Asking, result: LLMResult) -> bool:

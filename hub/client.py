@@ -21,6 +21,7 @@ from hub.errors import (
     InvalidRequestError,
 )
 from hub.events import new_stream_id
+from hub.flights.opening import open_flights
 from hub.limits import RateLimiter
 from hub.models.profile import ModelProfile, as_profile
 from hub.object_stream import ObjectStream
@@ -153,7 +154,7 @@ class OpenAIClient:
         )
         self.client = self._connections.sdk
         observing = Observers(default_observers() if observers is None else observers)
-        self._cache = open_cache(cache_backend, cache_options, settings.cache)
+        self._cache = open_cache(cache_backend, cache_options, settings.cache, open_flights=open_flights)
         self._asker = Asker(self._connections, observing, self._cache)
         self._embeddings = EmbeddingCall(self._connections.endpoint, self.client, observing)
         self._closed = False

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Literal, Protocol
+from typing import Protocol
 
 from hub.cache.base import Cache
 from hub.cache.counts import CacheCounts
@@ -16,6 +16,7 @@ from hub.cache.entry import CacheEntry
 from hub.cache.faults import CacheFault
 from hub.cache.flights import Flight, Leg, Reader
 from hub.cache.replay import Retelling, Told
+from hub.cache.shared import Origin, Provenance
 from hub.errors import CacheEntryError
 from hub.events import EndStatus, LLMEvent
 from hub.result import Failure, LLMResult
@@ -50,6 +51,8 @@ class Request:
         stores: The answer is to be stored.
         asks_anew: What is there is not looked at.
         keeps_older: What is there stays beside the answer.
+        can_restart: The caller can take content back.
+        provenance: Whose answer it is; None where that doesn't matter.
     """
 
     key: str
@@ -63,6 +66,8 @@ class Request:
     stores: bool
     asks_anew: bool
     keeps_older: bool
+    can_restart: bool
+    provenance: Provenance | None
 
 
 class Core(Protocol):
@@ -75,6 +80,10 @@ class Core(Protocol):
 
     def fault(self, fault: CacheFault) -> None:
         """The cache failed."""
+        ...
+
+    def source(self, request: Request) -> AnswerSource:
+        """What gives the answer where this request leads a flight."""
         ...
 
     def flight(self, request: Request) -> Flight | None:
@@ -103,7 +112,7 @@ class CachedAnswer:
     """
 
     def __init__(self, core: Core, request: Request) -> None:
-        self.origin: Literal["cache", "flight", "endpoint"] | None = None
+        self.origin: Origin | None = None
         self._core = core
         self._request = request
         self._told = Told(request.stream_id, request.identifier, request.model)
@@ -259,7 +268,7 @@ class CachedAnswer:
     async def _read(self, flight: Flight, watchdog: Watchdog) -> AsyncGenerator[list[LLMEvent], None]:
         """An answer that others may read too."""
         # No clock over the whole call in what several read: each reader has its own here.
-        reader = self._reader = flight.join(partial(self._request.make, None), self._request.keeps)
+        reader = self._reader = flight.join(partial(self._core.source, self._request), self._request.keeps)
         self._flight = flight
         retelling = Retelling(self._request.stream_id, self._request.identifier)
         try:
@@ -298,7 +307,8 @@ class CachedAnswer:
 
     def _note_origin(self, reader: Reader) -> None:
         if self.origin is None and reader.leg is not None:
-            self.origin = "endpoint" if reader.leg.leader is reader else "flight"
+            led = "endpoint" if reader.leg.shared is None else reader.leg.shared.origin
+            self.origin = led if reader.leg.leader is reader else "flight"
             self._core.counts.joined += self.origin == "flight"
 
     def _source_s_ending(self, status: EndStatus, failure: Failure | None) -> list[LLMEvent] | None:
@@ -313,6 +323,8 @@ class CachedAnswer:
 
     def _is_free(self) -> bool:
         leg: Leg | None = self._reader.leg if self._reader is not None else None
+        if leg is not None and leg.shared is not None and leg.shared.origin != "endpoint":
+            return True
         return self.origin == "cache" or (leg is not None and leg.payer is not self._reader)
 
 

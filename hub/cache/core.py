@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from hub.cache.answer import CachedAnswer, Request
 from hub.cache.base import Cache, CacheMaintenance, check_limits
@@ -15,6 +16,7 @@ from hub.cache.faults import CacheFault, FaultLog, Report
 from hub.cache.flights import Flight, Leg
 from hub.cache.keys import KeyKind, cache_key
 from hub.cache.replay import record
+from hub.cache.shared import Provenance, SharedCall, SharedFlights
 from hub.completion import fold
 from hub.errors import ClosedError
 from hub.events import Done, Meta
@@ -42,6 +44,7 @@ class CacheCore:
         put_timeout: Seconds storing may take; the end of a stream waits for it, after its `done`.
         max_flight_bytes: What is held of an answer that several may read, at most; a larger one is not stored. See
             `Flight`.
+        flights: Brings equal calls of several processes together; closed with the core. None for those of this one.
         report: Is told of each fault; by default they are logged.
         clock: Unix seconds.
 
@@ -66,6 +69,7 @@ class CacheCore:
         get_timeout: float = 2.0,
         put_timeout: float = 5.0,
         max_flight_bytes: int = 16_000_000,
+        flights: SharedFlights | None = None,
         report: Report | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -78,9 +82,10 @@ class CacheCore:
         self._failures = failures
         self._put_timeout = put_timeout
         self._max_flight_bytes = max_flight_bytes
+        self._shared = flights
         self._report = FaultLog() if report is None else report
         self._clock = clock
-        self._flights: dict[tuple[str, str], Flight] = {}
+        self._flights: dict[tuple[str, str, bool], Flight] = {}
         self._under_way: set[Flight] = set()
         # When the answers to which keys were stored last, counted in answers.
         self._landed: dict[str, int] = {}
@@ -104,6 +109,8 @@ class CacheCore:
         cache_response: bool = False,
         rewrite_cache: bool = False,
         regen_cache: bool = False,
+        can_restart: bool = True,
+        provenance: Provenance | None = None,
     ) -> CachedAnswer:
         """The answer to a request: the stored one, the one under way, or a new one. Nothing happens before it is read.
 
@@ -124,6 +131,9 @@ class CacheCore:
             cache_response: Store the answer, if it runs to its end; and share it while it is under way.
             rewrite_cache: Ask anew, and store the answer beside the older ones, which stay readable.
             regen_cache: Ask anew; with `cache_response` the answer takes the place of all that is there.
+            can_restart: The caller can take content back: where another process asks, and dies after content, the
+                answer begins afresh, as a further attempt; else it fails.
+            provenance: Is told, or tells other processes, whose answer it is; None where that doesn't matter.
 
         Raises:
             ClosedError: The cache is closed.
@@ -142,6 +152,8 @@ class CacheCore:
             stores=cache_response or rewrite_cache,
             asks_anew=rewrite_cache or regen_cache,
             keeps_older=rewrite_cache,
+            can_restart=can_restart,
+            provenance=provenance,
         )
         return CachedAnswer(self, request)
 
@@ -161,10 +173,12 @@ class CacheCore:
         self._closed = True
         for flight in list(self._under_way):
             await flight.aclose()
-        try:
-            await self.cache.aclose()
-        except Exception as exc:  # the cache is not worth an exception at the end either
-            self.fault(CacheFault("close", "", exc))
+        for closing in (self._shared, self.cache):
+            try:
+                if closing is not None:
+                    await closing.aclose()
+            except Exception as exc:  # the cache is not worth an exception at the end either
+                self.fault(CacheFault("close", "", exc))
 
     def fault(self, fault: CacheFault) -> None:
         """The cache failed."""
@@ -174,13 +188,30 @@ class CacheCore:
         except Exception:  # a stranger's code, which must not break a call either
             log.exception("the report of a fault of the cache raised")
 
+    def source(self, request: Request) -> AnswerSource:
+        """What gives the answer where this request leads a flight: another process may have asked already."""
+        if self._shared is None or request.asks_anew:
+            return request.make(None)
+        call = SharedCall(
+            key=f"{request.key}:{request.group}",
+            make=partial(request.make, None),
+            look=partial(self._look_again, request.key),
+            stream_id=request.stream_id,
+            identifier=request.identifier,
+            model=request.model,
+            can_restart=request.can_restart,
+            provenance=request.provenance,
+            report=lambda exc: self.fault(CacheFault("share", request.key, exc)),
+        )
+        return self._shared.source(call)
+
     def flight(self, request: Request) -> Flight | None:
         """The answer under way that this request may read."""
-        return self._flights.get((request.key, request.group))
+        return self._flights.get(self._place(request))
 
     def take_off(self, request: Request) -> Flight:
         """A flight for this request; others may join unless it asks anew."""
-        place = (request.key, request.group)
+        place = self._place(request)
 
         def close() -> None:
             if self._flights.get(place) is flight:
@@ -189,6 +220,8 @@ class CacheCore:
 
         async def land(leg: Leg) -> None:
             await self._store(request, leg)
+            if leg.shared is not None:
+                leg.shared.settle()
 
         flight = Flight(max_bytes=self._max_flight_bytes, land=land, close=close, clock=time.monotonic)
         self._under_way.add(flight)
@@ -200,7 +233,22 @@ class CacheCore:
         """A number that grows when an answer to this key is stored here."""
         return self._landed.get(key, 0)
 
+    def _place(self, request: Request) -> tuple[str, str, bool]:
+        # Where another process asks, its answer may begin afresh: then those who can't take that read none of it.
+        return request.key, request.group, self._shared is None or request.can_restart
+
+    async def _look_again(self, key: str) -> CacheEntry | None:
+        try:
+            async with asyncio.timeout(self.get_timeout):
+                entry = await self.cache.get(key)
+        except Exception as exc:  # as in the first look: whatever a back end raises is a miss
+            self.fault(CacheFault("get", key, exc))
+            return None
+        return entry if entry is not None and entry.key == key else None
+
     async def _store(self, request: Request, leg: Leg) -> None:
+        if leg.shared is not None and leg.shared.origin == "cache":
+            return
         try:
             entry = self._entry(request, leg)
             if entry is None:

@@ -18,12 +18,12 @@ class CacheFault:
     """The cache failed.
 
     Attributes:
-        operation: What it was to do.
+        operation: What it was to do; `share` is to bring equal calls of several processes together.
         key: For which key; empty where for none.
         error: What it raised; a `TimeoutError` where it took too long.
     """
 
-    operation: Literal["get", "put", "close"]
+    operation: Literal["get", "put", "share", "close"]
     key: str
     error: Exception
 

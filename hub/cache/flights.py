@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from hub.cache.entry import event_weight
 from hub.cache.replay import Batch
+from hub.cache.shared import SharedSource
 from hub.events import Delta, Error, LLMEvent, Snapshot, ToolResult, Usage
 from hub.result import LLMResult
 from hub.upstream.clocks import Watchdog
@@ -56,6 +57,7 @@ class Leg:
         leader: Whose source is asked.
         payer: Who is told the costs as its own: the leader, or who came after it where it left.
         source: The source; None before it is made.
+        shared: The source where it is one that processes share.
         batches: What came, from `first` on, with the instants.
         first: How many batches were dropped since everyone had read them.
         weight: About how many bytes `batches` take.
@@ -68,6 +70,7 @@ class Leg:
     leader: Reader
     payer: Reader | None
     source: AnswerSource | None = None
+    shared: SharedSource | None = None
     batches: list[Batch] = field(default_factory=list)
     first: int = 0
     weight: int = 0
@@ -222,8 +225,10 @@ class Flight:
     async def _fly(self, leg: Leg, *, is_last: bool) -> None:
         """Fetch the leader's answer; afterwards the leg is settled, or its failure is the leader's alone."""
         try:
-            leg.source = leg.leader.make()
-            async with aclosing(leg.source.batches()) as batches:
+            leg.source = source = leg.leader.make()
+            # Once for each source: the check is too slow for each event.
+            leg.shared = source if isinstance(source, SharedSource) else None
+            async with aclosing(source.batches()) as batches:
                 async for events in batches:
                     leg.append(self._clock(), events)
                     self._settle(leg, is_last=is_last)
@@ -240,6 +245,7 @@ class Flight:
     def _settle(self, leg: Leg, *, is_last: bool) -> None:
         """Let all read the leg where nobody else's source will be asked."""
         heirs = any(reader.leg is None for reader in self._readers)
+        is_last = is_last or (leg.shared is not None and leg.shared.is_final)
         if (leg.is_failed and (is_last or not heirs)) or (leg.is_ended and not leg.is_failed):
             leg.is_settled = True
 

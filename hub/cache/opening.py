@@ -13,6 +13,7 @@ from hub.cache.core import CacheCore
 from hub.cache.faults import Report
 from hub.cache.filesystem import FilesystemCache
 from hub.cache.memory import MemoryCache
+from hub.cache.shared import SharedFlights
 from hub.config import CacheSettings
 from hub.errors import ConfigurationError
 
@@ -32,6 +33,8 @@ class CacheOptions(TypedDict, total=False):
         cache_replay_speed: How fast a stored answer is told again: 1.0 as fast as it came; None for at once.
         cache_get_timeout: Seconds a look-up may take; then it is a miss. By default 2.
         cache_put_timeout: Seconds storing may take, after the answer's `done`. By default 5.
+        cache_flights: Who shares an answer while it is under way: `process` for the calls of this client, or a URL of
+            Redis for the equal calls of all processes that have the same; or a `SharedFlights` of your own.
         cache_on_fault: Is told of each fault of the cache; by default they are logged.
         cache_max_bytes: What `memory` and `fs` hold, at most.
         cache_ttl: Seconds for which `memory` and `fs` keep an entry; None for no limit.
@@ -47,6 +50,7 @@ class CacheOptions(TypedDict, total=False):
     cache_replay_speed: float | None
     cache_get_timeout: float
     cache_put_timeout: float
+    cache_flights: str | SharedFlights
     cache_on_fault: Report
     cache_max_bytes: int
     cache_ttl: float | None
@@ -59,12 +63,22 @@ class CacheOptions(TypedDict, total=False):
 
 
 def open_cache(
-    backend: CacheBackend | Cache | None, options: CacheOptions, settings: CacheSettings
+    backend: CacheBackend | Cache | None,
+    options: CacheOptions,
+    settings: CacheSettings,
+    *,
+    open_flights: Callable[[str], SharedFlights | None] = lambda _: None,
 ) -> CacheCore | None:
     """The cache of that name, or the one given; None for none. Nothing is connected yet.
 
     Options that are for another cache are refused where `backend` names one. Where the environment names it, or
     switches it off by `none`, they wait for the day it names theirs.
+
+    Args:
+        backend: The name, or the cache.
+        options: What the client was given for it.
+        settings: What the environment says.
+        open_flights: Opens what `cache_flights` names; by default nothing, for who asks no endpoint.
 
     Raises:
         ConfigurationError: There is no such cache, or what it needs is missing or makes no sense.
@@ -85,8 +99,12 @@ def open_cache(
         cache = _named(named, chosen) if isinstance(named, str) else named
         if backend is not None:
             _require_fitting(backend, given)
+        flights = chosen("cache_flights", settings.flights) or "process"
+        if not isinstance(flights, str) and not callable(getattr(flights, "source", None)):
+            raise ConfigurationError(f"cache_flights is 'process', a URL or SharedFlights, not {flights!r}.")
         return CacheCore(
             cache,
+            flights=open_flights(flights) if isinstance(flights, str) else flights,
             namespace=chosen("cache_namespace", settings.namespace) or "",
             failures=chosen.flag("cache_failures"),
             report=options.get("cache_on_fault"),
@@ -189,6 +207,7 @@ _COMMON = (
     "cache_replay_speed",
     "cache_get_timeout",
     "cache_put_timeout",
+    "cache_flights",
     "cache_on_fault",
 )
 """Options of the client, whatever its cache."""

@@ -8,7 +8,7 @@ import msgspec
 
 from hub.completion import Completion
 from hub.events import Done, EndStatus, LLMEvent, Meta, ReasoningDelta, Snapshot, TextDelta, Usage
-from hub.result import Failure, TokenUsage
+from hub.result import Failure, LLMResult, TokenUsage
 
 __all__ = ("Batch", "Retelling", "Told", "record")
 
@@ -30,7 +30,7 @@ def record(batches: Iterable[Batch]) -> tuple[tuple[LLMEvent, ...], tuple[float,
     if any(isinstance(event, Snapshot) for _, event in kept):
         return None
     retelling = Retelling("", None, cached=False)
-    events = tuple(retelling.take([event for _, event in kept], free=False))
+    events = tuple(map(_as_paid, retelling.take([event for _, event in kept], free=False)))
     # What was used by an attempt that is left out came before the attempt that stands.
     began_at = at = kept[0][0]
     offsets = []
@@ -149,6 +149,17 @@ class Told:
         for events in unfolded:
             self.add(events)
 
+    def result(self) -> LLMResult:
+        """What was given, folded."""
+        self._fold()
+        return self._completion.result()
+
+    def abandoned(self, *, free: bool) -> list[LLMEvent]:
+        """What is due before another attempt: the usage of the one that came to nothing; nothing where it was given."""
+        self._fold()
+        retelling = Retelling(self._completion.stream_id, self._identifier, last_seq=self._completion.last_seq)
+        return retelling.take(self._completion.abandoned(), free=free)
+
     def ending(self, status: EndStatus, failure: Failure | None, *, free: bool) -> list[LLMEvent]:
         """What is due through `done`; nothing where that was given.
 
@@ -162,6 +173,18 @@ class Told:
         last_seq = self._completion.last_seq
         retelling = Retelling(self._completion.stream_id, self._identifier, cached=False, last_seq=last_seq)
         return retelling.take(events, free=free)
+
+
+def _as_paid(event: LLMEvent) -> LLMEvent:
+    """The event with the costs that whoever paid was told: what is kept is the same whichever process keeps it."""
+    match event:
+        case Usage(original_cost_usd=float() as cost):
+            return msgspec.structs.replace(event, cost_usd=cost, original_cost_usd=None)
+        case Done(usage=TokenUsage(original_cost_usd=float() as cost) as usage):
+            paid = msgspec.structs.replace(usage, cost_usd=cost, original_cost_usd=None)
+            return msgspec.structs.replace(event, usage=paid)
+        case _:
+            return event
 
 
 def _free(usage: TokenUsage) -> TokenUsage:

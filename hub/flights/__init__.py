@@ -1,0 +1,1 @@
+"""Equal calls of several processes as one: who asks is settled in a register, what comes goes through a log."""
