@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from hub.errors import RequestTooLargeError as RequestTooLargeError
     from hub.errors import SequenceGapError as SequenceGapError
     from hub.errors import SinkError as SinkError
+    from hub.errors import SinkRejectedError as SinkRejectedError
+    from hub.errors import SinkUnavailableError as SinkUnavailableError
     from hub.errors import StaleWriterError as StaleWriterError
     from hub.errors import StoreError as StoreError
     from hub.errors import StreamExistsError as StreamExistsError
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
     from hub.models.profile import ModelProfile as ModelProfile
     from hub.models.profile import RateLimits as RateLimits
     from hub.models.tokens import TokenCount as TokenCount
+    from hub.named_sinks import NamedSinks as NamedSinks
     from hub.object_stream import ObjectStream as ObjectStream
     from hub.observe.base import Call as Call
     from hub.observe.base import Observer as Observer
@@ -116,6 +119,7 @@ if TYPE_CHECKING:
     from hub.observe.defaults import default_observers as default_observers
     from hub.observe.logs import LogObserver as LogObserver
     from hub.observe.telemetry import OpenTelemetryObserver as OpenTelemetryObserver
+    from hub.relaying import Relays as Relays
     from hub.result import ChoiceResult as ChoiceResult
     from hub.result import Failure as Failure
     from hub.result import LLMResult as LLMResult
@@ -125,6 +129,7 @@ if TYPE_CHECKING:
     from hub.result import ToolOutput as ToolOutput
     from hub.sink import Coalesce as Coalesce
     from hub.sink import FanOut as FanOut
+    from hub.sink import Filter as Filter
     from hub.sink import Sink as Sink
     from hub.sink import pump as pump
     from hub.streams.base import StreamInfo as StreamInfo
@@ -192,6 +197,8 @@ _MODULES = {
         "RequestTooLargeError",
         "SequenceGapError",
         "SinkError",
+        "SinkRejectedError",
+        "SinkUnavailableError",
         "StaleWriterError",
         "StoreError",
         "StreamExistsError",
@@ -255,6 +262,7 @@ _MODULES = {
     ),
     "hub.models.tokens": ("TokenCount",),
     "hub.object_stream": ("ObjectStream",),
+    "hub.named_sinks": ("NamedSinks",),
     "hub.observe.base": (
         "Call",
         "Observer",
@@ -264,6 +272,7 @@ _MODULES = {
     "hub.observe.defaults": ("default_observers",),
     "hub.observe.logs": ("LogObserver",),
     "hub.observe.telemetry": ("OpenTelemetryObserver",),
+    "hub.relaying": ("Relays",),
     "hub.result": (
         "ChoiceResult",
         "Failure",
@@ -276,6 +285,7 @@ _MODULES = {
     "hub.sink": (
         "Coalesce",
         "FanOut",
+        "Filter",
         "Sink",
         "pump",
     ),

@@ -12,7 +12,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hub.errors import ConfigurationError
 
-__all__ = ("CacheSettings", "EndpointSettings", "HubSettings", "OpenAISettings", "Settings")
+__all__ = (
+    "CacheSettings",
+    "EndpointSettings",
+    "HubSettings",
+    "OpenAISettings",
+    "PusherSettings",
+    "Settings",
+    "WebhookSettings",
+)
 
 _CONFIG = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
@@ -68,6 +76,7 @@ class CacheSettings(BaseSettings):
     pg_dsn: SecretStr | None = Field(None, validation_alias="PG_DSN")
     redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
     redis_ttl_seconds: float = Field(3_600.0, gt=0, validation_alias="CACHE_REDIS_TTL")
+    flights: SecretStr | None = Field(None, validation_alias="CACHE_FLIGHTS")
     qdrant_url: SecretStr | None = Field(None, validation_alias="QDRANT_URL")
     qdrant_api_key: SecretStr | None = Field(None, validation_alias="QDRANT_API_KEY")
 
@@ -100,6 +109,7 @@ class HubSettings(BaseSettings):
     max_attempts: int = Field(3, ge=1, validation_alias="HUB_MAX_ATTEMPTS")
     coalesce_delay: float = Field(0.1, ge=0, le=5, validation_alias="HUB_COALESCE_DELAY")
     max_queued: int = Field(10_000, ge=1, validation_alias="HUB_MAX_QUEUED")
+    sinks: str | None = Field(None, validation_alias="HUB_SINKS", repr=False)  # may hold a password
 
     def key_list(self) -> tuple[str, ...]:
         """The bearer keys that open the hub; empty where it stands open."""
@@ -114,6 +124,29 @@ class HubSettings(BaseSettings):
         return _comma_separated(self.models) if self.models else ()
 
 
+class PusherSettings(BaseSettings):
+    """The application at Pusher Channels, or at a server that speaks its protocol."""
+
+    model_config = _CONFIG
+
+    app_id: str | None = Field(None, validation_alias="PUSHER_APP_ID")
+    auth_key: str | None = Field(None, validation_alias="PUSHER_AUTH_KEY")
+    auth_secret: SecretStr | None = Field(None, validation_alias="PUSHER_AUTH_SECRET")
+    app_cluster: str | None = Field(None, validation_alias="PUSHER_APP_CLUSTER")
+    auth_version: str = Field("1.0", validation_alias="PUSHER_AUTH_VERSION")
+    host: str | None = Field(None, validation_alias="PUSHER_HOST")
+    port: int | None = Field(None, ge=1, le=65535, validation_alias="PUSHER_PORT")
+    scheme: Literal["https", "http"] = Field("https", validation_alias="PUSHER_SCHEME")
+
+
+class WebhookSettings(BaseSettings):
+    """What batches of events for webhooks are signed with."""
+
+    model_config = _CONFIG
+
+    secret: SecretStr | None = Field(None, validation_alias="WEBHOOK_SECRET")
+
+
 class Settings(BaseSettings):
     """All settings; a nested model a subsystem."""
 
@@ -123,6 +156,8 @@ class Settings(BaseSettings):
     llm: EndpointSettings = Field(default_factory=lambda: EndpointSettings())
     cache: CacheSettings = Field(default_factory=lambda: CacheSettings())
     hub: HubSettings = Field(default_factory=lambda: HubSettings())
+    pusher: PusherSettings = Field(default_factory=lambda: PusherSettings())
+    webhook: WebhookSettings = Field(default_factory=lambda: WebhookSettings())
 
     @classmethod
     def load(cls) -> Self:

@@ -6,6 +6,8 @@ import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+from pydantic import SecretStr
+
 from hub.answerer import Answering, EndpointChoice, open_answerer
 from hub.application import open_application
 from hub.config import HubSettings, Settings
@@ -13,6 +15,7 @@ from hub.errors import ConfigurationError, StoreError
 from hub.hub import Hub, Workforce
 from hub.jobs.opening import open_job_queue
 from hub.jobs.remote import RemoteWorkers
+from hub.named_sinks import open_relays
 from hub.recording import Generator
 from hub.streams.base import StreamStore
 from hub.streams.memory import MemoryStreamStore
@@ -47,10 +50,11 @@ async def open_hub(stack: AsyncExitStack, settings: Settings, choice: EndpointCh
                 "HUB_GENERATIONS=workers needs a store that processes share: HUB_STORE=redis://host:6379."
             )
         generator, answering = await open_generator(stack, settings, choice)
+        relays = await open_relays(stack, hub_settings.sinks)
         store, notice = await _started(store, hub_settings)
         # Memory is never behind; what takes long there is the process, and it has nothing to wait for.
         delay = 0.0 if isinstance(store, MemoryStreamStore) else hub_settings.coalesce_delay
-        hub = Hub(generator, store, max_streams=hub_settings.max_streams, coalesce_delay=delay)
+        hub = Hub(generator, store, max_streams=hub_settings.max_streams, coalesce_delay=delay, relays=relays)
         await stack.enter_async_context(hub)
         return Opened(hub, replace(answering, notice=f"{answering.notice}{notice}"))
     return await _open_shared(stack, settings, choice, store)
@@ -69,6 +73,7 @@ async def open_generator(
     stack: AsyncExitStack, settings: Settings, choice: EndpointChoice
 ) -> tuple[Generator, Answering]:
     """Who generates: the application that HUB_APP names, else a client of the endpoint."""
+    settings = _sharing_flights(settings)
     if settings.hub.app is None:
         return await open_answerer(stack, settings, choice)
     generator = await stack.enter_async_context(open_application(settings.hub.app, settings))
@@ -77,16 +82,25 @@ async def open_generator(
     return generator, answering
 
 
+def _sharing_flights(settings: Settings) -> Settings:
+    """The settings, where equal calls of all processes with the same store are one, unless something else is set."""
+    url = settings.hub.store
+    if url is None or not is_shared(url) or settings.cache.flights is not None:
+        return settings
+    return settings.model_copy(update={"cache": settings.cache.model_copy(update={"flights": SecretStr(url)})})
+
+
 async def _open_shared(stack: AsyncExitStack, settings: Settings, choice: EndpointChoice, store: StreamStore) -> Opened:
     hub_settings = settings.hub
     queue = await stack.enter_async_context(open_job_queue(hub_settings.store, max_queued=hub_settings.max_queued))
+    relays = await open_relays(stack, hub_settings.sinks)
     if hub_settings.generations == "workers":
         workforce: Workforce = RemoteWorkers(queue)
         model = choice.model or settings.llm.model
         answering = Answering(
             model or "", hub_settings.model_list() or None, "workers", "Workers answer: start some with `hub work`."
         )
-        hub = await stack.enter_async_context(Hub(None, store, workforce=workforce))
+        hub = await stack.enter_async_context(Hub(None, store, workforce=workforce, relays=relays))
         return Opened(hub, answering)
     generator, answering = await open_generator(stack, settings, choice)
     worker = Worker(
@@ -96,8 +110,9 @@ async def _open_shared(stack: AsyncExitStack, settings: Settings, choice: Endpoi
         concurrency=hub_settings.max_streams,
         max_attempts=hub_settings.max_attempts,
         coalesce_delay=hub_settings.coalesce_delay,
+        relays=relays,
     )
-    hub = await stack.enter_async_context(Hub(None, store, workforce=worker))
+    hub = await stack.enter_async_context(Hub(None, store, workforce=worker, relays=relays))
     await stack.enter_async_context(worker)
     return Opened(hub, answering)
 

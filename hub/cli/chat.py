@@ -10,6 +10,7 @@ import time
 from contextlib import AsyncExitStack
 
 from hub.answerer import EndpointChoice, open_answerer
+from hub.cli.chat_sinks import ChatSinks
 from hub.config import Settings
 from hub.errors import InvalidRequestError
 from hub.events import Done, Error, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, encode_event
@@ -40,11 +41,16 @@ async def _chat(options: argparse.Namespace, messages: list[dict[str, str]]) -> 
             print(answering.notice, file=sys.stderr)
         printer = _JSONPrinter() if options.json else _TextPrinter()
         stream = client.stream(messages=messages, max_tokens=options.max_tokens, temperature=options.temperature)
+        sinks = await stack.enter_async_context(ChatSinks(options.sinks, stream.stream_id))
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stream.stop)
         async with stream as events:
             async for event in events:
                 printer.show(event)
-        return printer.exit_code
+                await sinks.send(event)
+        warnings = await sinks.finish()
+        for warning in warnings:
+            print(f"hub: {warning}", file=sys.stderr)
+        return printer.exit_code or int(bool(warnings))
 
 
 class _JSONPrinter:

@@ -118,6 +118,15 @@ def _add_chat(commands: Any) -> None:
         "--temperature", type=_temperature, metavar="T", help="sampling temperature, 0 to 2 (LLM_TEMPERATURE)"
     )
     parser.add_argument("--json", action="store_true", help="print the events, one JSON object a line")
+    parser.add_argument(
+        "--sink",
+        action="append",
+        default=[],
+        dest="sinks",
+        metavar="URL",
+        help="send the events there too: redis://HOST/CHANNEL, pusher://CHANNEL, file:///PATH, https://…; may be given "
+        "several times. Where one fails, the answer goes on, and the exit code is 1",
+    )
     _add_endpoint_options(parser)
     _add_verbose(parser)
     parser.set_defaults(module="hub.cli.chat")

@@ -16,10 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hub.answerer import Answering
 from hub.config import HubSettings
 from hub.hub import Hub
-from hub.server.auth import BearerAuth, HostGuard
+from hub.server.auth import BearerAuth, HostGuard, OriginGuard
 from hub.server.edge import Edge
-from hub.server.problem import HANDLERS
+from hub.server.problem import HANDLERS, LastResort
+from hub.server.pusher_auth import PusherAuth
 from hub.server.routes import Routes
+from sinks.pusher import PusherApp
 
 __all__ = ("create_app",)
 
@@ -37,7 +39,9 @@ _PAGE_HEADERS = {
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
-def create_app(hub: Hub, edge: Edge, settings: HubSettings, answering: Answering) -> ASGIApp:
+def create_app(
+    hub: Hub, edge: Edge, settings: HubSettings, answering: Answering, *, pusher: PusherApp | None = None
+) -> ASGIApp:
     """The application over a hub that someone else opens and closes.
 
     Args:
@@ -45,9 +49,11 @@ def create_app(hub: Hub, edge: Edge, settings: HubSettings, answering: Answering
         edge: Serves the subscribers.
         settings: Keys, bounds and intervals.
         answering: Who answers.
+        pusher: The app whose channels streams may be read on; None for none, and no `/pusher/auth`.
     """
     middleware = []
-    if origins := settings.origin_list():
+    origins = settings.origin_list()
+    if origins:
         # Outermost: a browser asks for leave without a key.
         middleware.append(
             Middleware(
@@ -62,8 +68,11 @@ def create_app(hub: Hub, edge: Edge, settings: HubSettings, answering: Answering
         middleware.append(Middleware(BearerAuth, keys=keys))
     elif not settings.insecure:
         middleware.append(Middleware(HostGuard, hosts={*LOOPBACK_HOSTS, settings.host}))
+    middleware.append(Middleware(OriginGuard, origins=origins))
+    middleware.append(Middleware(LastResort))
     return Starlette(
         routes=[
+            *(PusherAuth(hub, pusher, settings).routes() if pusher else ()),
             *Routes(hub, edge, settings, answering).routes(),
             Route("/", _index),
             Mount("/page", PageFiles(StaticFiles(directory=PAGE))),

@@ -27,8 +27,17 @@ class Message(BaseModel):
     content: str | Annotated[list[dict[str, Any]], Field(max_length=2_000)] | None = None
 
 
+class NamedSink(BaseModel):
+    """A sink of the hub's own, by its name, and what is filled in for its `{channel}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    channel: Annotated[str, Field(min_length=1, max_length=164)] | None = None
+
+
 class StreamRequest(BaseModel):
-    """The body of `POST /v1/streams`: parameters of Chat Completions that shape the answer, and no others."""
+    """The body of `POST /v1/streams`: parameters of Chat Completions that shape the answer, and where it goes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,9 +63,12 @@ class StreamRequest(BaseModel):
     reasoning_effort: str | None = None
     verbosity: str | None = None
     identifier: Annotated[str, Field(max_length=200)] | None = None
+    sinks: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=64)] | NamedSink], Field(max_length=16)] | None
+    ) = None
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments for the client's `stream`: what the request says, and nothing it leaves out."""
+        """The arguments for `Hub.start`: what the request says, and nothing it leaves out."""
         return self.model_dump(exclude_unset=True, exclude_none=True)
 
 

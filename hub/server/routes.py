@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from hub.answerer import Answering
 from hub.config import HubSettings
@@ -31,6 +32,8 @@ from hub.server.query import (
 )
 from hub.server.requests import read_stream_request
 from hub.server.sse_response import SubscriptionResponse
+from hub.server.websocket import WebSocketSubscription
+from hub.server.wire import WEBSOCKET
 
 __all__ = ("Routes",)
 
@@ -45,7 +48,7 @@ class Routes:
         self._answering = answering
         self._starts = Starts(hub)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """For Starlette."""
         return [
             Route("/healthz", self.health),
@@ -53,7 +56,10 @@ class Routes:
             Route("/v1/streams", self.streams, methods=["GET", "POST"]),
             Route("/v1/streams/{stream_id}", self.stream, methods=["GET", "DELETE"]),
             Route("/v1/streams/{stream_id}/events", self.events, methods=["GET"]),
+            WebSocketRoute("/v1/streams/{stream_id}/ws", self.messages),
+            Route("/v1/streams/{stream_id}/ws", self.upgrade, methods=["GET"]),
             Route("/v1/events", self.merged_events, methods=["GET"]),
+            WebSocketRoute("/{path:path}", self.no_websocket),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -119,6 +125,30 @@ class Routes:
         """Subscribe to a stream."""
         after, snapshot = read_position(request), wants_snapshot(request)
         return await self._read(request.path_params["stream_id"], after, snapshot=snapshot)
+
+    async def messages(self, websocket: WebSocket) -> None:
+        """Subscribe to a stream over a WebSocket; what is refused is refused before the handshake's end."""
+        after, snapshot = read_position(websocket), wants_snapshot(websocket)
+        log = await self._hub.log(websocket.path_params["stream_id"], at_least=after)
+        cursor = LogFeed(log, WEBSOCKET).begin(after, snapshot=snapshot)
+        self._check_places()
+        subscription = WebSocketSubscription(self._edge, log, cursor, self._settings.stuck_timeout)
+        await subscription.serve(websocket)
+
+    async def no_websocket(self, websocket: WebSocket) -> None:
+        """Tell whoever asks for a WebSocket where there is none."""
+        raise ProblemError(
+            404, f"There is no WebSocket at {websocket.url.path}; a stream's is '/v1/streams/{{id}}/ws'."
+        )
+
+    async def upgrade(self, request: Request) -> Response:
+        """Tell whoever asks for a WebSocket without asking for one."""
+        raise ProblemError(
+            426,
+            "This is a WebSocket: connect with a client for WebSockets, or read '/v1/streams/{id}/events' (SSE). Where "
+            "one did, a proxy in front has dropped the headers Connection and Upgrade.",
+            {"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
 
     async def merged_events(self, request: Request) -> Response:
         """Subscribe to several streams at once."""

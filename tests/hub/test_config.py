@@ -121,10 +121,13 @@ def test_keys_are_not_shown(environment: pytest.MonkeyPatch) -> None:
         "HUB_API_KEYS": "secret-3",
         "LLM_BASE_URL": "http://me:secret-4@own/v1",
         "OPENAI_BASE_URL": "http://me:secret-5@own/v1",
+        "HUB_SINKS": "live=redis://:secret-6@own/live",
+        "PUSHER_AUTH_SECRET": "secret-7",
+        "WEBHOOK_SECRET": "secret-8",
     }
     for name, value in secrets.items():
         environment.setenv(name, value)
-    assert "secret" not in repr(Settings.load())
+    assert "secret-" not in repr(Settings.load())
     assert isinstance(Settings.load().openai.api_key, SecretStr)
 
 

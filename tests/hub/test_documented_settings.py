@@ -107,11 +107,11 @@ def test_every_variable_is_listed_with_its_type_bounds_and_default() -> None:
 
 def test_every_variable_that_the_package_names_is_on_the_page() -> None:
     named = set()
-    for file in (ROOT / "hub").rglob("*.py"):
+    for file in (*(ROOT / "hub").rglob("*.py"), *(ROOT / "sinks").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                named |= set(re.findall(r"^(?:HUB|LLM|OPENAI|OTEL)_[A-Z_]+$", node.value))
-    assert named
+                named |= set(re.findall(r"^(?:HUB|LLM|OPENAI|OTEL|PUSHER|REDIS|WEBHOOK)_[A-Z_]+$", node.value))
+    assert {"HUB_NO_DOTENV", "PUSHER_SCHEME", "REDIS_URL", "WEBHOOK_SECRET"} <= named
     assert named <= set(re.findall(r"`(\w+)`", PAGE))
 
 
