@@ -48,12 +48,15 @@ class Completion:
     Args:
         stream_id: The stream's id, where it is known before the first event.
         model: The model asked for, which stands until `meta` names the one that answers.
+        input_tokens: About how many tokens the prompt has, for an attempt whose `usage` has to be estimated; 0 where
+            that isn't known.
     """
 
-    def __init__(self, stream_id: str = "", *, model: str | None = None) -> None:
+    def __init__(self, stream_id: str = "", *, model: str | None = None, input_tokens: int = 0) -> None:
         self.last_seq = -1
         self._stream_id = stream_id
         self._asked_model = model
+        self._input_tokens = input_tokens
         self._clear()
 
     def _clear(self) -> None:
@@ -203,14 +206,15 @@ class Completion:
         return [Usage.of(self._estimate(), stream_id=self._stream_id, seq=seq, step=self._step_at, attempt=attempt)]
 
     def _estimate(self) -> TokenUsage:
-        """What the running attempt has used, as far as its output tells; the prompt is not known here."""
+        """What the running attempt has used, as far as its output and what was said of the prompt tell."""
         if self._meta is None:
             return TokenUsage()
         step = self._steps.get(self._step_at)
         parts = [part for choice in step.choices.values() for part in choice.parts()] if step else []
         # A part is at least a token with nearly every server; parts that were merged are counted by their length.
-        tokens = max(len(parts), -(-sum(map(len, parts)) // CHARS_PER_TOKEN))
-        return TokenUsage(output_tokens=tokens, total_tokens=tokens, estimated=True)
+        said = max(len(parts), -(-sum(map(len, parts)) // CHARS_PER_TOKEN))
+        asked = 0 if self._meta.cached else self._input_tokens
+        return TokenUsage(input_tokens=asked, output_tokens=said, total_tokens=asked + said, estimated=True)
 
     def _choices(self) -> tuple[ChoiceResult, ...]:
         """The last step's choices; the first one also where only others have said something."""

@@ -27,7 +27,7 @@ __all__ = (
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
 
 StreamStatus = Literal["queued", "running", "waiting", "completed", "cancelled", "failed"]
-"""`waiting` is for a person's approval; the last three are ends."""
+"""`queued` is for a worker, `waiting` for a person's approval; the last three are ends."""
 
 
 def null() -> Any:

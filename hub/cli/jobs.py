@@ -25,6 +25,9 @@ __all__ = ("lines", "run")
 MAX_SHOWN = 20
 """Jobs set aside that are listed for people; `--json` has more."""
 
+OUTAGE_TIMEOUT = 2.0
+"""Seconds for which a server that is away is tried: a person waits."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Show the queue, or do what was asked for with the jobs that were set aside."""
@@ -35,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(options: argparse.Namespace, settings: Settings) -> int:
-    async with open_job_queue(settings.hub.store, max_queued=settings.hub.max_queued) as queue:
+    hub = settings.hub
+    async with open_job_queue(hub.store, max_queued=hub.max_queued, outage_timeout=OUTAGE_TIMEOUT) as queue:
         if options.action == "survey":
             found = await queue.survey()
             print(msgspec.json.encode(found).decode() if options.json else "\n".join(lines(found, time.time())))
@@ -43,7 +47,7 @@ async def _run(options: argparse.Namespace, settings: Settings) -> int:
         stream_ids = await _asked_for(options, queue)
         if options.action == "drop":
             return await _drop(stream_ids, queue)
-        store = open_store(settings.hub)
+        store = open_store(hub)
         try:
             await store.start()
             return await _retry(stream_ids, queue, store)
@@ -108,7 +112,7 @@ def lines(found: Survey, now: float) -> Iterator[str]:
 
 
 def _depth(depth: Depth) -> str:
-    waiting = f"{depth.waiting:,} waiting"
+    waiting = f"{depth.waiting:,} queued"
     return waiting if depth.oldest is None else f"{waiting}, the oldest for {_duration(depth.oldest)}"
 
 

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 __all__ = ("open_job_queue",)
 
 
-def open_job_queue(url: str | None, *, max_queued: int = 10_000) -> RedisJobQueue:
+def open_job_queue(url: str | None, *, max_queued: int = 10_000, outage_timeout: float = 5.0) -> RedisJobQueue:
     """The queue beside the store of that URL. Nothing is connected yet.
 
     Args:
         url: The store's, as in `HUB_STORE`; None where none is named.
         max_queued: Jobs that may wait.
+        outage_timeout: Seconds for which a call is tried while the server is away.
 
     Raises:
         ConfigurationError: Only this process has the store.
@@ -31,4 +32,4 @@ def open_job_queue(url: str | None, *, max_queued: int = 10_000) -> RedisJobQueu
         )
     from hub.jobs.queue import RedisJobQueue  # its driver is an extra
 
-    return RedisJobQueue.from_url(url, max_queued=max_queued)
+    return RedisJobQueue.from_url(url, max_queued=max_queued, outage_timeout=outage_timeout)

@@ -10,7 +10,10 @@ from hub.events import LLMEvent
 from hub.result import StreamStatus
 from hub.streams.log import StreamLog
 
-__all__ = ("StreamInfo", "StreamStore")
+__all__ = ("FIRST_EPOCH", "StreamInfo", "StreamStore")
+
+FIRST_EPOCH = 1
+"""The epoch of whoever made a stream: as long as it stands nobody has taken the stream over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,17 @@ class StreamStore(Protocol):
         """
         ...
 
-    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
+    async def create(
+        self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None, input_tokens: int = 0
+    ) -> int:
         """Make an empty log and return the epoch its writer has to name.
 
         Args:
             stream_id: The stream.
             model: The model asked for, until `meta` names the one that answers.
             fingerprint: A digest of the request, which the log has too: tells a repeated request from another one.
+            input_tokens: About how many tokens the prompt has, for the `usage` of an attempt whose writer is lost; 0
+                where that isn't known.
 
         Raises:
             StreamExistsError: The id is taken.
@@ -59,12 +66,16 @@ class StreamStore(Protocol):
     async def take_over(self, stream_id: str) -> int:
         """Make the caller the stream's writer, and return the epoch it has to name from now on.
 
-        Whoever wrote before gets a `StaleWriterError` at its next `append`.
+        Whoever wrote before gets a `StaleWriterError` at its next `append`. A queued stream runs from then on.
         """
         ...
 
     async def hand_over(self, stream_id: str) -> None:
-        """Whoever made the stream won't write it, another process will: from now on its log here follows that one."""
+        """Whoever made the stream won't write it, a worker will: from now on its log here follows that one.
+
+        The stream is `queued` until somebody takes it over or its first event comes. Where either has happened
+        already its status stays.
+        """
         ...
 
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:

@@ -38,27 +38,37 @@ class StreamLog:
         created_at: When it was made, in Unix seconds.
         model: The model asked for, until `meta` names the one that answers.
         fingerprint: A digest of the request; None where none was given.
+        input_tokens: About how many tokens the prompt has; 0 where that isn't known.
 
     Attributes:
         events: Every event.
         frames: Each event's SSE frame, at the same index.
         size_bytes: What the frames weigh; the events in memory weigh about as much again.
         is_closed: `done` is in the log.
+        is_queued: Nobody writes it yet: it waits for a worker. Its first event ends that.
     """
 
     def __init__(
-        self, stream_id: str, *, created_at: float, model: str | None = None, fingerprint: str | None = None
+        self,
+        stream_id: str,
+        *,
+        created_at: float,
+        model: str | None = None,
+        fingerprint: str | None = None,
+        input_tokens: int = 0,
     ) -> None:
         self.stream_id = stream_id
         self.fingerprint = fingerprint
+        self.input_tokens = input_tokens
         self.created_at = created_at
         self.closed_at: float | None = None
         self.events: list[LLMEvent] = []
         self.frames: list[bytes] = []
         self.size_bytes = 0
         self.is_closed = False
+        self.is_queued = False
         self._ends: list[int] = []
-        self._completion = Completion(stream_id, model=model)
+        self._completion = Completion(stream_id, model=model, input_tokens=input_tokens)
         self._watchers: set[Callable[[], None]] = set()
 
     @property
@@ -69,7 +79,7 @@ class StreamLog:
     @property
     def status(self) -> StreamStatus:
         """The stream's status."""
-        return self._completion.status
+        return "queued" if self.is_queued else self._completion.status
 
     @property
     def model(self) -> str | None:
@@ -94,12 +104,14 @@ class StreamLog:
             self._ends.append(event.seq)
             self.size_bytes += len(frame)
         self.is_closed = new[-1].type == "done"
+        self.is_queued = False
         for wake in tuple(self._watchers):
             wake()
 
     def result(self) -> LLMResult:
         """Everything so far, folded."""
-        return self._completion.result()
+        result = self._completion.result()
+        return msgspec.structs.replace(result, status="queued") if self.is_queued else result
 
     def ending(self, status: EndStatus, error: Failure | None = None) -> list[LLMEvent]:
         """The events that end this log where it is, whatever it holds; nothing where it has ended."""

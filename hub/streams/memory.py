@@ -9,7 +9,7 @@ from itertools import islice
 
 from hub.errors import ClosedError, StaleWriterError, StreamExistsError, StreamNotFoundError
 from hub.events import LLMEvent
-from hub.streams.base import StreamInfo
+from hub.streams.base import FIRST_EPOCH, StreamInfo
 from hub.streams.cancels import Cancels
 from hub.streams.log import StreamLog
 
@@ -48,24 +48,30 @@ class MemoryStreamStore:
         """Nothing."""
         self._require_open()
 
-    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
+    async def create(
+        self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None, input_tokens: int = 0
+    ) -> int:
         """Make an empty log."""
         self._require_open()
         self._sweep()
         if stream_id in self._logs:
             raise StreamExistsError(stream_id)
-        self._logs[stream_id] = StreamLog(stream_id, created_at=self._clock(), model=model, fingerprint=fingerprint)
-        self._epochs[stream_id] = 1
-        return 1
+        self._logs[stream_id] = StreamLog(
+            stream_id, created_at=self._clock(), model=model, fingerprint=fingerprint, input_tokens=input_tokens
+        )
+        self._epochs[stream_id] = FIRST_EPOCH
+        return FIRST_EPOCH
 
     async def take_over(self, stream_id: str) -> int:
         """Make the caller the stream's writer."""
-        self._get(stream_id)
+        self._get(stream_id).is_queued = False
         self._epochs[stream_id] += 1
         return self._epochs[stream_id]
 
     async def hand_over(self, stream_id: str) -> None:
-        """Nothing: there is no other process."""
+        """Have the stream wait for a worker, in this process since there is no other."""
+        log = self._get(stream_id)
+        log.is_queued = log.last_seq < 0 and self._epochs[stream_id] == FIRST_EPOCH
 
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none."""

@@ -104,9 +104,11 @@ class Store(MemoryStreamStore):
         if name in self.fails:
             raise self.fails[name]
 
-    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
+    async def create(
+        self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None, input_tokens: int = 0
+    ) -> int:
         await self._come("create")
-        epoch = await super().create(stream_id, model=model, fingerprint=fingerprint)
+        epoch = await super().create(stream_id, model=model, fingerprint=fingerprint, input_tokens=input_tokens)
         await self._come("created")
         return epoch
 

@@ -12,7 +12,7 @@ from hub.testing import collect
 
 from .conftest import events_of, kept
 from .samples import a_stream, meta, text, turns
-from .stream_stores import over
+from .stream_stores import BACKENDS, Backend, OpenStore, over
 
 # Taking over
 
@@ -109,6 +109,80 @@ async def test_an_ended_stream_can_be_taken_over_and_stays_as_it_is(store: Strea
         await store.append("str_1", [text(4)], epoch=first)
     await store.append("str_1", [text(4)], epoch=second)
     assert await events_of(store, "str_1") == a_stream("a")
+
+
+@over()
+async def test_whoever_takes_over_knows_what_the_earlier_attempt_was_asked(
+    open_store: OpenStore, backend: Backend
+) -> None:
+    first = open_store()
+    epoch = await first.create("str_1", input_tokens=12)
+    await first.append("str_1", a_stream("a", "b")[:3], epoch=epoch)
+    second = open_store() if backend.is_shared else first
+    await second.take_over("str_1")
+    (usage,) = (await second.open("str_1")).abandoned()
+    assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (12, 2, True)  # type: ignore[union-attr]
+
+
+# Waiting for a writer
+
+
+@over()
+async def test_a_stream_that_was_handed_over_is_queued_until_a_worker_takes_it(store: StreamStore) -> None:
+    await store.create("str_1")
+    assert await _told(store) == {"running"}
+    await store.hand_over("str_1")
+    assert await _told(store) == {"queued"}
+    epoch = await store.take_over("str_1")
+    assert await _told(store) == {"running"}
+    await store.append("str_1", a_stream("a"), epoch=epoch)
+    assert await _told(store) == {"completed"}
+
+
+@over([backend for backend in BACKENDS if backend.is_shared])
+async def test_every_process_says_that_a_stream_is_queued_and_when_it_runs(open_store: OpenStore) -> None:
+    web, other, worker = (open_store() for _ in range(3))
+    await web.create("str_1")
+    await web.hand_over("str_1")
+    for process in (web, other, worker):
+        assert await _told(process) == {"queued"}
+    await worker.take_over("str_1")
+    assert await _told(worker) == {"running"}
+    for process in (web, other):  # by their next look, since nothing is said yet
+        while (await process.open("str_1")).status == "queued":  # noqa: ASYNC110 - a status wakes nobody
+            await asyncio.sleep(0.01)
+        assert await _told(process) == {"running"}
+
+
+@over()
+async def test_a_stream_that_somebody_has_taken_over_is_not_queued_again(store: StreamStore) -> None:
+    await store.create("str_1")
+    await store.take_over("str_1")
+    await store.hand_over("str_1")
+    assert await _told(store) == {"running"}
+
+
+@over()
+async def test_a_stream_in_which_something_was_said_is_not_queued(store: StreamStore) -> None:
+    epoch = await store.create("str_1")
+    await store.append("str_1", a_stream("a")[:2], epoch=epoch)
+    await store.hand_over("str_1")
+    assert await _told(store) == {"running"}
+
+
+@over()
+async def test_a_queued_stream_that_ends_without_a_worker_has_that_end(store: StreamStore) -> None:
+    epoch = await store.create("str_1")
+    await store.hand_over("str_1")
+    stream = await store.open("str_1")
+    await store.append("str_1", stream.ending("cancelled"), epoch=epoch)
+    assert await _told(store) == {"cancelled"}
+
+
+async def _told(store: StreamStore) -> set[str]:
+    """Whatever the store says of the one stream's status."""
+    stream = await store.open("str_1")
+    return {stream.status, stream.result().status, *(info.status for info in await store.list())}
 
 
 # Cancelling

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hub.cli import main
 from hub.cli.jobs import MAX_SHOWN, lines
 from hub.jobs.base import AsideJob, Depth, Survey, WorkerInfo
 
@@ -11,8 +14,8 @@ def test_everything_there_is_has_a_line() -> None:
     workers = (WorkerInfo("two", None, None, 1), WorkerInfo("one", 0.0, 100, 7))
     aside = (AsideJob("str_1\x1b[2J", 0.0, "3 workers were lost.", 3, "low"),)
     assert list(lines(Survey(depths, 2, workers, aside), 7_200.0)) == [
-        "again      0 waiting",
-        "high       1,200 waiting, the oldest for 2 min",
+        "again      0 queued",
+        "high       1,200 queued, the oldest for 2 min",
         "announced  2",
         "running    8 on 2 workers",
         "  one: 7 of 100 running, for 2 h",
@@ -26,3 +29,9 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     aside = tuple(AsideJob(f"str_{n}", 0.0, "", 3, "low") for n in range(MAX_SHOWN + 5))
     found = list(lines(Survey(aside=aside), 0.0))
     assert found[-1] == "  and 5 more, which --json shows"
+
+
+def test_a_server_that_is_away_is_named_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "--store", "redis://somebody:secret@127.0.0.1:1/0"]) == 1
+    said = capsys.readouterr().err
+    assert said == "hub: Redis at 127.0.0.1:1 can't serve the queue of jobs: Connection refused.\n"

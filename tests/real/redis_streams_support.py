@@ -25,12 +25,15 @@ OpenStore: TypeAlias = Callable[..., RedisStreamStore]
 
 @asynccontextmanager
 async def opening(url: str) -> AsyncIterator[OpenStore]:
-    """What opens stores at that URL, each as another process would; all are closed in the end, and nothing is left."""
+    """What opens stores at that URL, each as another process would; all are closed in the end, and nothing is left.
+
+    Who comes while the server is away waits for it, as long as those do who were there before.
+    """
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
 
         def open_it(**options: Any) -> RedisStreamStore:
-            store = RedisStreamStore.from_url(url, **{"timeout": 1.0, **options})
+            store = RedisStreamStore.from_url(url, **{"timeout": 1.0, "answer_timeout": 30.0, **options})
             stack.push_async_callback(store.aclose)
             return store
 

@@ -352,3 +352,18 @@ async def test_who_hands_a_stream_over_hears_its_writer_and_writes_no_more(
         await maker.append("str_1", [meta(0)], epoch=epoch)
     await maker.hand_over("str_1")  # a second time, nothing
     assert await maker.open("str_1") is log
+
+
+async def test_who_reads_a_stream_that_a_fail_over_lost_at_once_reads_the_one_that_is_made_again(
+    open_store: OpenStore, server: RedisServer
+) -> None:
+    maker, other, worker = open_store(clock=lambda: 1.0), open_store(clock=lambda: 2.0), open_store()
+    await maker.create("str_1")
+    log = await worker.open("str_1")
+    async with the_server(server.url) as redis:
+        await redis.delete(Keys("str_1").state)
+    events = a_stream("a", "b")
+    await other.append("str_1", events, epoch=await other.create("str_1"))
+    async with asyncio.timeout(10):
+        assert await collect(log.read()) == events
+    assert log.created_at == 2.0

@@ -18,7 +18,7 @@ local log, state = KEYS[1], KEYS[2]
 local publish, epoch, token = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local first, last = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local known = redis.call('HMGET', state, 'epoch', 'token', 'next', 'closed', 'cancel')
+local known = redis.call('HMGET', state, 'epoch', 'token', 'next', 'closed', 'cancel', 'created_at')
 if not known[1] then
   return reply(LOST, 0, 0)
 end
@@ -91,9 +91,9 @@ redis.call('PEXPIRE', log, ARGV[10])
 for _, line in ipairs(lines) do
   redis.call(publish, KEYS[3], line)
 end
+local message = string.format('%d %s\n', last, known[6])
 if #ARGV[12] <= tonumber(ARGV[11]) then
-  redis.call(publish, KEYS[4], string.format('%d\n', last) .. ARGV[12])
-else
-  redis.call(publish, KEYS[4], string.format('%d\n', last))
+  message = message .. ARGV[12]
 end
+redis.call(publish, KEYS[4], message)
 return reply(KEPT, last + 1, cancel)

@@ -76,7 +76,7 @@ def batches_from(log: StreamLog, index: int) -> Iterator[Batch]:
 
 def status_after(log: StreamLog, new: Sequence[LLMEvent]) -> StreamStatus:
     """The status that the log will have with these events."""
-    status = log.status
+    status: StreamStatus = "running" if log.is_queued else log.status
     pending: set[str] | None = None  # the calls that wait for a person, as far as that had to be looked up
     for event in new:
         match event:

@@ -139,7 +139,7 @@ class Copies:
             self.catch_up(copy)
 
     def hear(self, stream_id: str, message: bytes) -> None:
-        """Take what was published: the last position and, where it isn't too much, the events' JSON."""
+        """Take what was published: the last position, when the stream was made, and the events if not too large."""
         copy = self._copies.get(stream_id)
         stream = None if copy is None else copy.stream
         if copy is None or stream is None or stream.is_closed:
@@ -147,8 +147,8 @@ class Copies:
         copy.heard_at = asyncio.get_running_loop().time()
         head, _, lines = message.partition(b"\n")
         try:
-            last_seq = int(head)
-            if last_seq <= stream.last_seq:
+            last_seq, _, created_at = head.partition(b" ")
+            if int(last_seq) <= stream.last_seq or is_other(stream, float(created_at)):
                 return
             if lines and extend(stream, decode_lines(lines)):
                 self._end(copy, stream)
@@ -304,4 +304,10 @@ def is_other(stream: StreamLog, created_at: float) -> bool:
 
 
 def _empty(stream_id: str, page: Page) -> StreamLog:
-    return StreamLog(stream_id, created_at=page.created_at, model=page.model, fingerprint=page.fingerprint)
+    return StreamLog(
+        stream_id,
+        created_at=page.created_at,
+        model=page.model,
+        fingerprint=page.fingerprint,
+        input_tokens=page.input_tokens,
+    )

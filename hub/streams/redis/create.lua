@@ -2,7 +2,8 @@
 --
 -- KEYS: log, state
 -- ARGV: epoch, token, created_at, model, fingerprint (empty: none), milliseconds to keep it, 1 where it is to stop, the
---       next position that was seen where it is made anew (empty: it is made)
+--       next position that was seen where it is made anew (empty: it is made), about how many tokens the prompt has
+--       (empty: not known)
 -- Reply: 1 made, 0 the stream is somebody else's.
 
 local log, state = KEYS[1], KEYS[2]
@@ -19,7 +20,7 @@ if known[1] then
 end
 redis.call('DEL', log, state)
 local fields = {'epoch', ARGV[1], 'token', ARGV[2], 'created_at', ARGV[3], 'next', 0, 'status', 'running', 'bytes', 0}
-local optional = {model = ARGV[4], fingerprint = ARGV[5], cancel = ARGV[7]}
+local optional = {model = ARGV[4], fingerprint = ARGV[5], cancel = ARGV[7], input_tokens = ARGV[9]}
 for name, value in pairs(optional) do
   if value ~= '' then
     fields[#fields + 1] = name

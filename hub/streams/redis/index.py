@@ -30,15 +30,19 @@ class Index:
     Args:
         calls: To the servers.
         clock: Unix seconds.
+        is_listed: Whether streams of this process come into it.
     """
 
-    def __init__(self, calls: Calls, clock: Callable[[], float]) -> None:
+    def __init__(self, calls: Calls, clock: Callable[[], float], *, is_listed: bool = True) -> None:
         self._calls = calls
         self._clock = clock
+        self._is_listed = is_listed
         self._added = 0
 
     async def add(self, stream_id: str, created_at: float) -> None:
         """Put a stream into the list, as the newest."""
+        if not self._is_listed:
+            return
         command = LIST.call((INDEX,), stream_id.encode(), repr(created_at).encode())
         await self._calls.run(INDEX, command, script=LIST)
         self._added += 1
@@ -47,6 +51,8 @@ class Index:
 
     async def restore(self, stream_id: str, created_at: float) -> None:
         """Put a stream into the list again, where it was."""
+        if not self._is_listed:
+            return
         await self._calls.run(INDEX, pack(b"ZADD", INDEX, b"NX", repr(created_at).encode(), stream_id.encode()))
 
     async def list(self, limit: int) -> builtins.list[StreamInfo]:

@@ -28,7 +28,7 @@ LOOK_INTERVAL = 0.8
 HANDED_OVER_AFTER = 10.0
 """Seconds after which a stream that was made here, lost, and never written to is nobody's to write here."""
 
-_FIELDS = (b"next", b"epoch", b"token", b"cancel", b"closed", b"created_at")
+_FIELDS = (b"next", b"epoch", b"token", b"cancel", b"closed", b"created_at", b"status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class State:
         token: The writer's.
         cancel: The stream is to stop.
         is_closed: It has ended.
+        is_queued: It waits for a worker.
         created_at: When it was made, in Unix seconds.
     """
 
@@ -49,15 +50,24 @@ class State:
     token: bytes
     cancel: bool
     is_closed: bool
+    is_queued: bool
     created_at: float
 
     @classmethod
     def of(cls, reply: list[bytes | None]) -> State | None:
         """What `state_call` was answered; None where there is no such stream."""
-        next_seq, epoch, token, cancel, closed, created_at = reply
+        next_seq, epoch, token, cancel, closed, created_at, status = reply
         if next_seq is None or epoch is None or token is None or created_at is None:
             return None
-        return cls(int(next_seq), int(epoch), token, cancel is not None, closed is not None, float(created_at))
+        return cls(
+            next_seq=int(next_seq),
+            epoch=int(epoch),
+            token=token,
+            cancel=cancel is not None,
+            is_closed=closed is not None,
+            is_queued=status == b"queued",
+            created_at=float(created_at),
+        )
 
 
 def state_call(keys: Keys) -> bytes:
@@ -125,6 +135,8 @@ class Look:
             if is_known:
                 stream = copy.stream
                 is_gone = state is None or (stream is not None and is_other(stream, state.created_at))
+                if state is not None and stream is not None and stream.last_seq < 0:
+                    stream.is_queued = state.is_queued  # what takes it over says so by nothing else at first
                 self._copies.look_after(copy, None if state is None or is_gone else state.next_seq, now)
         for writer, (is_known, state) in zip(writers, answers, strict=False):
             if is_known:

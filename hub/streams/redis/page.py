@@ -31,6 +31,7 @@ class Page:
         created_at: When it was made, in Unix seconds.
         model: The model asked for or answering; None where unknown.
         fingerprint: A digest of the request; None where there is none.
+        input_tokens: About how many tokens the prompt has; 0 where that isn't known.
         ttl: Seconds for which the stream is kept.
     """
 
@@ -42,6 +43,7 @@ class Page:
     created_at: float
     model: str | None
     fingerprint: str | None
+    input_tokens: int
     ttl: float
 
 
@@ -62,6 +64,7 @@ def apply(log: StreamLog, page: Page) -> bool:
 
     What is gone from the server is declared in the copy by a snapshot with reason `gap`.
     """
+    log.is_queued = page.status == "queued" and log.last_seq < 0
     if page.events:
         first = page.events[0]
         fill(log, first.seq - first.span)
@@ -76,7 +79,7 @@ def apply(log: StreamLog, page: Page) -> bool:
 
 def _page(reply: Any) -> Page:
     try:
-        epoch, next_seq, is_closed, status, created_at, model, fingerprint, ttl, lines = reply
+        epoch, next_seq, is_closed, status, created_at, model, fingerprint, input_tokens, ttl, lines = reply
         return Page(
             events=decode_lines(lines),
             epoch=epoch,
@@ -86,6 +89,7 @@ def _page(reply: Any) -> Page:
             created_at=float(created_at),
             model=model.decode() or None,
             fingerprint=fingerprint.decode() or None,
+            input_tokens=int(input_tokens),
             ttl=max(ttl, 0) / 1000,
         )
     except (TypeError, ValueError, AttributeError) as exc:  # msgspec's errors are ValueErrors

@@ -2,11 +2,13 @@
 --
 -- KEYS: log, state
 -- ARGV: the first position wanted, how many events and bytes at most
--- Reply: {epoch, next, closed or nil, status, created_at, model, fingerprint, milliseconds it is kept, the events' JSON, one
---         a line}; nil where there is no such stream. Values that are not there are empty.
+-- Reply: {epoch, next, closed, status, created_at, model, fingerprint, about how many tokens the prompt has, milliseconds
+--         it is kept, the events' JSON, one a line}; nil where there is no such stream. Texts that are not there are
+--         empty.
 
 local log, state = KEYS[1], KEYS[2]
-local known = redis.call('HMGET', state, 'next', 'closed', 'status', 'created_at', 'model', 'fingerprint', 'epoch')
+local known = redis.call(
+  'HMGET', state, 'next', 'closed', 'status', 'created_at', 'model', 'fingerprint', 'epoch', 'input_tokens')
 if not known[1] then
   return false
 end
@@ -22,5 +24,5 @@ for _, entry in ipairs(redis.call('XRANGE', log, from, '+', 'COUNT', ARGV[2])) d
 end
 return {
   tonumber(known[7]), tonumber(known[1]), known[2] and 1 or 0, known[3], known[4], known[5] or '', known[6] or '',
-  redis.call('PTTL', state), table.concat(lines, '\n'),
+  tonumber(known[8] or 0), redis.call('PTTL', state), table.concat(lines, '\n'),
 }

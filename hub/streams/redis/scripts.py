@@ -7,13 +7,26 @@ from pathlib import Path
 
 from hub.redis_io.script import Script
 
-__all__ = ("APPEND", "CANCEL", "CREATE", "INDEX", "LIST", "READ", "TAKE_OVER", "Keys", "Outcome", "stream_of")
+__all__ = (
+    "APPEND",
+    "CANCEL",
+    "CREATE",
+    "HAND_OVER",
+    "INDEX",
+    "LIST",
+    "READ",
+    "TAKE_OVER",
+    "Keys",
+    "Outcome",
+    "stream_of",
+)
 
 _FOLDER = Path(__file__).parent
 
 APPEND = Script(_FOLDER / "append.lua", keys=4, arguments=12)
-CREATE = Script(_FOLDER / "create.lua", keys=2, arguments=8)
+CREATE = Script(_FOLDER / "create.lua", keys=2, arguments=9)
 TAKE_OVER = Script(_FOLDER / "take_over.lua", keys=1, arguments=2)
+HAND_OVER = Script(_FOLDER / "hand_over.lua", keys=1, arguments=2)
 CANCEL = Script(_FOLDER / "cancel.lua", keys=2, arguments=1)
 LIST = Script(_FOLDER / "list.lua", keys=1, arguments=2)
 READ = Script(_FOLDER / "read.lua", keys=2, arguments=3)

@@ -16,16 +16,17 @@ from hub.events import LLMEvent
 from hub.redis_io.background import Background
 from hub.redis_io.calls import Calls
 from hub.redis_io.channels import Channels
-from hub.redis_io.faults import FAULTS
+from hub.redis_io.faults import FAULTS, reason
+from hub.redis_io.outages import Outages
 from hub.redis_io.servers import Servers, open_servers
-from hub.streams.base import StreamInfo
+from hub.streams.base import FIRST_EPOCH, StreamInfo
 from hub.streams.cancels import Cancels
 from hub.streams.log import StreamLog
 from hub.streams.redis.copies import Copies
 from hub.streams.redis.index import Index
 from hub.streams.redis.look import Look, State, state_call
 from hub.streams.redis.page import read_page
-from hub.streams.redis.scripts import CANCEL, CREATE, TAKE_OVER, Keys, stream_of
+from hub.streams.redis.scripts import CANCEL, CREATE, HAND_OVER, TAKE_OVER, Keys, stream_of
 from hub.streams.redis.writer import Lifetimes, Writer, create_call
 
 __all__ = ("RedisStreamStore",)
@@ -43,8 +44,11 @@ class RedisStreamStore:
         retention_ttl: Seconds that an ended stream is kept.
         running_ttl: Seconds that a stream is kept to which nothing happens, so that none stays for ever.
         outage_timeout: Seconds for which a call is tried while Redis is away; then it raises `StoreError`.
+        answer_timeout: The same for what readers ask, who wait for an answer: `open`, `list` and `cancel`. It is
+            `outage_timeout` where that is less.
         timeout: Seconds that Redis has for an answer, before it is asked again.
         linger: Seconds that a log of another process is followed though nobody reads it here.
+        is_listed: Whether streams that are made here are in the `list` of all.
         clock: Unix seconds.
     """
 
@@ -55,8 +59,10 @@ class RedisStreamStore:
         retention_ttl: float = 3600.0,
         running_ttl: float = 86_400.0,
         outage_timeout: float = 30.0,
+        answer_timeout: float = 3.0,
         timeout: float = 2.0,
         linger: float = 5.0,
+        is_listed: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._servers = servers
@@ -68,13 +74,22 @@ class RedisStreamStore:
         self._cancels = Cancels()
         self._writers: dict[str, Writer] = {}
         self._background = Background()
-        patience = {"timeout": timeout, "outage_timeout": outage_timeout}
+        answer_timeout = min(answer_timeout, outage_timeout)
+        outages = Outages()
         # Connections of their own, so that a large page doesn't hold up what is appended.
-        self._appends, self._calls = Calls(servers, **patience), Calls(servers, **patience)
-        self._channels = Channels(servers, on_message=self._hear, on_confirmed=self._confirm, **patience)
-        self._index = Index(self._calls, clock)
+        self._appends = Calls(servers, timeout=timeout, outage_timeout=outage_timeout, outages=outages)
+        self._calls = Calls(servers, timeout=timeout, outage_timeout=outage_timeout, outages=outages)
+        self._questions = self._calls.within(answer_timeout)
+        self._channels = Channels(
+            servers,
+            on_message=self._hear,
+            on_confirmed=self._confirm,
+            timeout=timeout,
+            outage_timeout=answer_timeout,
+        )
+        self._index = Index(self._calls, clock, is_listed=is_listed)
         self._copies = Copies(
-            self._calls, self._channels, self._background, linger=linger, outage_timeout=outage_timeout
+            self._questions, self._channels, self._background, linger=linger, outage_timeout=outage_timeout
         )
         parts = (self._calls, self._channels, self._copies, self._writers, self._cancels, self._background)
         self._look = Look(*parts, demote=self._demote, retire=self._retire)
@@ -89,8 +104,10 @@ class RedisStreamStore:
         retention_ttl: float = 3600.0,
         running_ttl: float = 86_400.0,
         outage_timeout: float = 30.0,
+        answer_timeout: float = 3.0,
         timeout: float = 2.0,
         linger: float = 5.0,
+        is_listed: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """The store behind a URL: `redis`, `rediss`, `unix`, `redis+cluster`, `redis+sentinel`; see `open_servers`.
@@ -103,8 +120,10 @@ class RedisStreamStore:
             retention_ttl=retention_ttl,
             running_ttl=running_ttl,
             outage_timeout=outage_timeout,
+            answer_timeout=answer_timeout,
             timeout=timeout,
             linger=linger,
+            is_listed=is_listed,
             clock=clock,
         )
 
@@ -113,11 +132,15 @@ class RedisStreamStore:
         with self._working():
             await read_page(self._calls, Keys("start"), 0)
 
-    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
+    async def create(
+        self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None, input_tokens: int = 0
+    ) -> int:
         """Make an empty log."""
-        stream = StreamLog(stream_id, created_at=self._clock(), model=model, fingerprint=fingerprint)
+        stream = StreamLog(
+            stream_id, created_at=self._clock(), model=model, fingerprint=fingerprint, input_tokens=input_tokens
+        )
         with self._working():
-            writer = self._writer(stream, 1, _token())
+            writer = self._writer(stream, FIRST_EPOCH, _token())
             command = create_call(stream, writer.epoch, writer.token, self._lifetimes)
             if not await self._calls.run(writer.keys.state, command, script=CREATE):
                 raise StreamExistsError(stream_id)
@@ -131,13 +154,19 @@ class RedisStreamStore:
             token = _token()
             epoch = await self._fence(stream_id, token)
             # Nobody else adds anything any more: what is there now is all.
-            self._begin(self._writer(await self._everything(stream_id), epoch, token))
+            stream = await self._everything(stream_id)
+            stream.is_queued = False
+            self._begin(self._writer(stream, epoch, token))
         return epoch
 
     async def hand_over(self, stream_id: str) -> None:
-        """The log here follows whoever writes the stream."""
+        """Have the stream wait for a worker; the log here follows whoever writes it."""
         with self._working():
             writer = self._writers.get(stream_id)
+            if writer is not None and writer.epoch == FIRST_EPOCH:
+                command = HAND_OVER.call((writer.keys.state,), b"%d" % writer.epoch, writer.token)
+                is_queued = await self._calls.run(writer.keys.state, command, script=HAND_OVER)
+                writer.log.is_queued = bool(is_queued) and self._writers.get(stream_id) is writer
             if writer is not None:
                 self._demote(writer)
 
@@ -173,14 +202,14 @@ class RedisStreamStore:
     async def list(self, *, limit: int = 1_000) -> builtins.list[StreamInfo]:
         """The streams that are kept, newest first."""
         with self._working():
-            return await self._index.list(limit)
+            return await Index(self._questions, self._clock).list(limit)
 
     async def cancel(self, stream_id: str) -> None:
         """Tell whoever writes the stream to stop."""
         with self._working():
             keys = Keys(stream_id)
             command = CANCEL.call((keys.state, keys.control), self._publish)
-            told = await self._calls.run(keys.state, command, script=CANCEL)
+            told = await self._questions.run(keys.state, command, script=CANCEL)
             if not told:
                 raise StreamNotFoundError(stream_id)
         if told == 1:
@@ -233,7 +262,7 @@ class RedisStreamStore:
         try:
             yield
         except FAULTS as exc:
-            raise StoreError(f"Redis can't serve the streams: {str(exc) or 'it does not answer'}") from exc
+            raise StoreError(f"Redis at {self._servers.address} can't serve the streams: {reason(exc)}.") from exc
 
     def _writer(self, stream: StreamLog, epoch: int, token: bytes) -> Writer:
         return Writer(

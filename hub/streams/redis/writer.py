@@ -234,4 +234,5 @@ def create_call(
         lifetimes.running,
         b"1" if cancel else b"",
         b"" if next_seq is None else b"%d" % next_seq,
+        b"%d" % log.input_tokens if log.input_tokens else b"",
     )

@@ -95,7 +95,7 @@ class Retention:
     def _return_pages(self) -> None:
         """Let the file shrink."""
         if not self._closed:
-            self._file.read(return_pages).add_done_callback(self._returned)
+            self._file.change_alone(return_pages).add_done_callback(self._returned)
 
     def _returned(self, returning: asyncio.Future[bool]) -> None:
         if (exc := returning.exception()) is not None:

@@ -55,6 +55,7 @@ class StreamRow:
     key: int
     stream_id: str
     fingerprint: str | None
+    input_tokens: int
     asked_model: str | None
     created_at: float
     epoch: int
@@ -83,17 +84,15 @@ class Removal:
     is_more: bool
 
 
-_COLUMNS = "key, stream_id, fingerprint, asked_model, created_at, epoch, status, is_cancelled, closed_at"
+_COLUMNS = "key, stream_id, fingerprint, input_tokens, asked_model, created_at, epoch, status, is_cancelled, closed_at"
 
 
-def add_stream(
-    connection: sqlite3.Connection, stream_id: str, model: str | None, fingerprint: str | None, created_at: float
-) -> int | None:
+def add_stream(connection: sqlite3.Connection, stream: StreamLog) -> int | None:
     """A new running stream's key; None where the id is taken."""
     cursor = connection.execute(
-        "INSERT OR IGNORE INTO streams (stream_id, fingerprint, asked_model, model, created_at, epoch, status,"
-        " last_seq, size_bytes, is_cancelled) VALUES (?, ?, ?, ?, ?, 1, 'running', -1, 0, 0)",
-        (stream_id, fingerprint, model, model, created_at),
+        "INSERT OR IGNORE INTO streams (stream_id, fingerprint, input_tokens, asked_model, model, created_at, epoch,"
+        " status, last_seq, size_bytes, is_cancelled) VALUES (?, ?, ?, ?, ?, ?, 1, 'running', -1, 0, 0)",
+        (stream.stream_id, stream.fingerprint, stream.input_tokens, stream.model, stream.model, stream.created_at),
     )
     return cursor.lastrowid if cursor.rowcount else None
 
@@ -187,7 +186,13 @@ def log_of(row: StreamRow, batches: Sequence[bytes]) -> StreamLog:
     Raises:
         StoreError: What is kept is no log.
     """
-    log = StreamLog(row.stream_id, created_at=row.created_at, model=row.asked_model, fingerprint=row.fingerprint)
+    log = StreamLog(
+        row.stream_id,
+        created_at=row.created_at,
+        model=row.asked_model,
+        fingerprint=row.fingerprint,
+        input_tokens=row.input_tokens,
+    )
     try:
         for lines in batches:
             log.append(events_of_lines(lines))

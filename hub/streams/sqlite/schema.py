@@ -38,6 +38,7 @@ MIGRATIONS = (
     CREATE TABLE batches (key INTEGER PRIMARY KEY, stream INTEGER NOT NULL, lines BLOB NOT NULL);
     CREATE INDEX batches_of_stream ON batches (stream);
     """,
+    "ALTER TABLE streams ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0",
 )
 """How each version of the schema comes from the one before; a file's `user_version` is how many it has had.
 

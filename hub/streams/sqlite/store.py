@@ -24,7 +24,7 @@ from hub.errors import (
     StreamNotFoundError,
 )
 from hub.events import Done, LLMEvent
-from hub.streams.base import StreamInfo
+from hub.streams.base import FIRST_EPOCH, StreamInfo
 from hub.streams.batch import Batch, batch_of, next_batch
 from hub.streams.cancels import Cancels
 from hub.streams.log import StreamLog
@@ -103,16 +103,18 @@ class SqliteStreamStore:
             self._starting.add_done_callback(self._started)
         await asyncio.shield(self._starting)
 
-    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
+    async def create(
+        self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None, input_tokens: int = 0
+    ) -> int:
         """Make an empty log. A call that is cancelled leaves none, though the id may seem taken for a moment."""
         _require_text(stream_id=stream_id, model=model, fingerprint=fingerprint)
         await self.start()
         now, horizon = self._clock(), self._retention.horizon
-        stream = StreamLog(stream_id, created_at=now, model=model, fingerprint=fingerprint)
+        stream = StreamLog(stream_id, created_at=now, model=model, fingerprint=fingerprint, input_tokens=input_tokens)
 
         def change(connection: sqlite3.Connection) -> tuple[int | None, int]:
             expired_bytes = rows.remove_expired(connection, stream_id, horizon)
-            return rows.add_stream(connection, stream_id, model, fingerprint, now), expired_bytes
+            return rows.add_stream(connection, stream), expired_bytes
 
         adding = self._file.write(change, partial(self._created, stream))
         try:
@@ -122,7 +124,7 @@ class SqliteStreamStore:
             raise
         if key is None:
             raise StreamExistsError(stream_id)
-        return 1
+        return FIRST_EPOCH
 
     async def take_over(self, stream_id: str) -> int:
         """Make the caller the stream's writer."""
@@ -130,6 +132,7 @@ class SqliteStreamStore:
 
         def applied(epoch: int | None) -> None:
             stream.epoch = stream.epoch if epoch is None else epoch
+            stream.log.is_queued = False
 
         taking = self._file.write(partial(rows.next_epoch, key=stream.key), applied, settled=stream.settled)
         stream.is_busy = True
@@ -139,7 +142,9 @@ class SqliteStreamStore:
         return epoch
 
     async def hand_over(self, stream_id: str) -> None:
-        """Nothing: there is no other process."""
+        """Have the stream wait for a worker, in this process since there is no other."""
+        stream = await self._idle(stream_id)
+        stream.log.is_queued = stream.log.last_seq < 0 and stream.epoch == FIRST_EPOCH
 
     async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
         """Add events in order, all or none."""
@@ -299,7 +304,7 @@ class SqliteStreamStore:
         self._retention.size_bytes -= expired_bytes
         if key is not None:
             self._recent.drop(stream.stream_id)
-            self._running[stream.stream_id] = RunningStream(key, stream, epoch=1, is_waiting=False)
+            self._running[stream.stream_id] = RunningStream(key, stream, epoch=FIRST_EPOCH, is_waiting=False)
             self._logs[stream.stream_id] = stream
             self._retention.sweep()
             self._mend()

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from hub.errors import ClosedError, StoreError
 from hub.streams.sqlite.faults import in_words
+from hub.streams.sqlite.presence import Presence
 from hub.streams.sqlite.rows import add_batches
 from hub.streams.sqlite.schema import open_database
 
@@ -42,6 +43,7 @@ class GroupCommit:
         self._busy_timeout = busy_timeout
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hub-sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._presence: Presence | None = None
         self._closed = False
         self._is_shut = False
         self._waiting: list[_Item] = []
@@ -60,10 +62,12 @@ class GroupCommit:
         def work() -> T:
             self._connection = open_database(self._path, busy_timeout=self._busy_timeout)
             try:
-                return self._in_words(first)
+                done = self._in_words(first)
+                self._presence = Presence(self._path)
             except BaseException:
                 self._close()
                 raise
+            return done
 
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -98,6 +102,11 @@ class GroupCommit:
         """What a query gives, which sees all that was committed."""
         self._require_open()
         return asyncio.get_running_loop().run_in_executor(self._thread, self._in_words, query)
+
+    def change_alone(self, change: Change[T]) -> asyncio.Future[T]:
+        """What a change gives that sees to its own transactions."""
+        self._require_open()
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._change, change)
 
     def read_here(self, query: Change[T]) -> T:
         """What a query gives, for a caller in a thread of its own, which waits."""
@@ -150,7 +159,16 @@ class GroupCommit:
             item.apply(value)
 
     def _commit(self, items: Sequence[_Item]) -> list[Any]:
-        return self._in_words(lambda connection: _in_transaction(connection, items))
+        return self._change(lambda connection: _in_transaction(connection, items))
+
+    def _change(self, work: Change[T]) -> T:
+        if self._presence is None:
+            raise ClosedError("the store is closed")
+        self._presence.check()
+        try:
+            return self._in_words(work)
+        finally:
+            self._presence.note()
 
     def _in_words(self, work: Change[T]) -> T:
         if self._connection is None:
@@ -161,6 +179,7 @@ class GroupCommit:
             raise in_words(exc, self._path) from exc
 
     def _close(self) -> None:
+        self._presence = None
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):  # what was committed is in the write-ahead log

@@ -81,10 +81,22 @@ async def test_a_schema_of_a_later_version_is_left_as_it_is(tmp_path: Path) -> N
     async with opened(path):
         pass
     edit(path, "PRAGMA user_version = 99")
-    assert "later version of llm-stream-hub (schema 99; this one knows 1)" in await refusal(path)
-    edit(path, "PRAGMA user_version = 1")
+    assert "later version of llm-stream-hub (schema 99; this one knows 2)" in await refusal(path)
+    edit(path, "PRAGMA user_version = 2")
     async with opened(path) as store:
         await kept(store, "str_1")
+
+
+async def test_a_file_of_the_first_schema_is_brought_up_to_date_and_keeps_its_streams(tmp_path: Path) -> None:
+    path = tmp_path / "streams.db"
+    async with opened(path) as store:
+        await kept(store, "str_1", a_stream("a"))
+    edit(path, "ALTER TABLE streams DROP COLUMN input_tokens")
+    edit(path, "PRAGMA user_version = 1")
+    async with opened(path) as store:
+        assert await events_of(store, "str_1") == a_stream("a")
+        await store.create("str_2", input_tokens=12)
+        assert (await store.open("str_2")).input_tokens == 12
 
 
 async def test_a_store_that_could_not_start_starts_once_the_cause_is_gone(tmp_path: Path) -> None:

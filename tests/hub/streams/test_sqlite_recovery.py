@@ -8,6 +8,7 @@ import pytest
 
 from hub.errors import StoreError
 from hub.events import ApprovalRequest
+from hub.result import TokenUsage
 from hub.testing import check_grammar, collect
 
 from ...contracts.conftest import events_of
@@ -39,6 +40,17 @@ async def test_what_was_running_ends_as_interrupted_far_enough_behind_what_it_ha
         result = (await store.open("str_1")).result()
         assert (result.text, result.status, result.model) == ("ab", "failed", "model-x")
         assert [(info.status, info.last_seq) for info in await store.list()] == [("failed", events[-1].seq)]
+
+
+async def test_what_the_interrupted_answer_was_asked_is_counted_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "streams.db"
+    async with opened(path) as store:
+        epoch = await store.create("str_1", input_tokens=12)
+        await store.append("str_1", [meta(0), text(1), text(2)], epoch=epoch)
+        after = crashed(path, "copy.db")
+    async with opened(after) as store:
+        usage = (await store.open("str_1")).result().usage
+        assert usage == TokenUsage(input_tokens=12, output_tokens=1, total_tokens=13, estimated=True)
 
 
 async def test_a_reader_who_saw_more_than_is_left_reads_on_behind_a_snapshot(tmp_path: Path) -> None:
