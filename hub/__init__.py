@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hub.client import OpenAIClient as OpenAIClient
     from hub.completion import Completion as Completion
     from hub.completion import fold as fold
+    from hub.completion import fold_streams as fold_streams
     from hub.embeddings import Embeddings as Embeddings
     from hub.errors import BackendError as BackendError
     from hub.errors import CacheEntryError as CacheEntryError
@@ -166,6 +167,7 @@ _MODULES = {
     "hub.completion": (
         "Completion",
         "fold",
+        "fold_streams",
     ),
     "hub.embeddings": ("Embeddings",),
     "hub.errors": (
@@ -309,7 +311,10 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = tuple(sorted(_HOME))
+# `from hub import *` loads each name, and must work where no extra is installed: these are imported by name.
+_OF_EXTRAS = frozenset(("OpenTelemetryObserver", "RedisJobQueue", "RedisStreamStore"))
+
+__all__ = tuple(sorted(_HOME.keys() - _OF_EXTRAS))
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hub.config import Settings
 from hub.errors import ConfigurationError
-from hub.recording import Generator
+from hub.generation import Generator, misshapen
 
 __all__ = ("open_application",)
 
@@ -30,12 +30,12 @@ async def open_application(app: str, settings: Settings) -> AsyncIterator[Genera
         settings: What a callable is given.
 
     Raises:
-        ConfigurationError: There is no such module or attribute, or it is neither of these. What the application's own
-            code raises comes as it is.
+        ConfigurationError: There is no such module or attribute, it is neither of these, or its `stream` can be seen to
+            return no generation. What the application's own code raises comes as it is.
     """
     target = _load(app)
     if not inspect.isclass(target) and _is_generator(target):
-        yield target
+        yield _checked(app, target)
         return
     if not callable(target):
         raise ConfigurationError(
@@ -55,6 +55,8 @@ async def open_application(app: str, settings: Settings) -> AsyncIterator[Genera
 def _checked(app: str, made: Any) -> Generator:
     if inspect.isclass(made) or not _is_generator(made):
         raise ConfigurationError(f"HUB_APP={app}: what it gives, {type(made).__name__}, has no method `stream`.")
+    if (reason := misshapen(made)) is not None:
+        raise ConfigurationError(f"HUB_APP={app}: {reason}")
     return made  # type: ignore[no-any-return]
 
 

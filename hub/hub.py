@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from hub.errors import ClosedError, ConfigurationError, HubBusyError, InvalidRequestError, StoreError, StreamExistsError
 from hub.events import LLMEvent, new_stream_id
-from hub.recording import Generation, Generator, end, record
+from hub.generation import Generation, Generator, begin, stop
+from hub.models.tokens import estimate_input_tokens
+from hub.recording import INTERRUPTED, end, end_instead, record
+from hub.relaying import Relays, SinkRequest, checked_sinks
 from hub.result import Failure, LLMResult
+from hub.stopping import break_off
 from hub.streams.base import StreamInfo, StreamStore
 from hub.streams.log import StreamLog
 from hub.streams.memory import MemoryStreamStore
+from hub.workforce import Workforce
 
 __all__ = ("Generation", "Generator", "Hub", "Workforce")
 
@@ -24,35 +29,12 @@ log = logging.getLogger(__name__)
 _UNSTORED = Failure(code="store_unavailable", message="The answer could not be kept.", retryable=True)
 
 CLAIM_TIMEOUT = 0.5
-"""Seconds that a worker has for ending a stream that is cancelled; one in which nothing was said is ended here then."""
+STOP_TIMEOUT = 1.0
+"""Seconds that a worker has for ending a stream that is cancelled, where nothing was said yet and where something was;
+then it is ended here: it may wait for a worker."""
 
-
-class Workforce(Protocol):
-    """Who carries out generations in the place of the hub: workers, in this process or in others.
-
-    All methods raise `StoreError` where what the workers are reached by has failed.
-    """
-
-    async def announce(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
-        """Say that a stream is about to be made. If this process dies before `submit`, a worker sees to it.
-
-        Raises:
-            HubBusyError: Too many wait already.
-        """
-        ...
-
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
-        """Have a stream generated that was announced, and whose log is there now."""
-        ...
-
-    @property
-    def running(self) -> int:
-        """How many generations run in this process."""
-        ...
-
-    async def drain(self, timeout: float) -> None:
-        """Begin no more in this process, give those that run `timeout` seconds, and hand over the rest."""
-        ...
+BREAK_OFF_TIMEOUT = 2.5
+"""Seconds that a generation has for its end once it is broken off: the store may take two of them."""
 
 
 class Hub:
@@ -68,6 +50,8 @@ class Hub:
         workforce: Carries out the generations in the place of this hub, which then runs none itself.
         coalesce_delay: Seconds for which tokens may gather before they are stored, at most, where the store is
             behind; neighbours become one event. 0 keeps every event as it came.
+        relays: Carries streams to the sinks that `start` names; its owner enters and closes it. Without one there are
+            none to name.
 
     Raises:
         ConfigurationError: There is neither a generator nor a workforce.
@@ -81,16 +65,21 @@ class Hub:
         max_streams: int = 1_000,
         workforce: Workforce | None = None,
         coalesce_delay: float = 0.0,
+        relays: Relays | None = None,
     ) -> None:
         if generator is None and workforce is None:
             raise ConfigurationError("A Hub needs a generator, or a workforce that has some.")
         self._generator = generator
         self._workforce = workforce
         self._coalesce_delay = coalesce_delay
+        self._relays = relays
         self._store: StreamStore = store if store is not None else MemoryStreamStore()
         self._max_streams = max_streams
         self._running: dict[str, _Running] = {}
+        self._resisting: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        # Apart from what is the hub's own: other people's code may never end.
+        self._generations = asyncio.TaskGroup()
         self._draining = False
         self._closed = False
 
@@ -103,6 +92,7 @@ class Hub:
             await self._store.aclose()
             raise
         # A group cancels the task that entered it when a child raises. None does: each keeps its failure in its log.
+        await self._generations.__aenter__()
         self._tasks = await asyncio.TaskGroup().__aenter__()
         return self
 
@@ -116,10 +106,11 @@ class Hub:
         self._closed = True
         tasks, self._tasks = self._tasks, None
         try:
-            for running in self._running.values():
-                running.task.cancel()
             if tasks is not None:
+                await self._break_off([running.task for running in self._running.values()])
                 await tasks.__aexit__(None, None, None)
+                if all(running.task.done() for running in self._running.values()):
+                    await self._generations.__aexit__(None, None, None)
         finally:
             await self._store.aclose()
 
@@ -134,7 +125,13 @@ class Hub:
         return self._draining
 
     async def start(
-        self, *, messages: Any, stream_id: str | None = None, fingerprint: str | None = None, **params: Any
+        self,
+        *,
+        messages: Any,
+        stream_id: str | None = None,
+        fingerprint: str | None = None,
+        sinks: Iterable[str | Mapping[str, str | None] | SinkRequest] = (),
+        **params: Any,
     ) -> StreamInfo:
         """Begin a generation, which runs on by itself. Cancelled before it returns, the stream ends as `cancelled`.
 
@@ -142,12 +139,15 @@ class Hub:
             messages: The conversation.
             stream_id: The stream's id; a fresh one by default.
             fingerprint: A digest of the request, which the stream's log has too.
+            sinks: Where the stream goes beside its log: names that the relays know, or objects of `name` and
+                `channel`. What becomes of them harms the stream in no way.
             params: Whatever the generator's `stream` takes.
 
         Raises:
             RequestError: The arguments are wrong, or the id is taken.
             HubBusyError: Too many generations run, or the hub is about to stop.
             StoreError: The store can't take it.
+            ConfigurationError: What the generator returns is no generation.
             ClosedError: The hub is not open.
         """
         tasks = self._require_open()
@@ -161,9 +161,14 @@ class Hub:
         for name, text in (("stream_id", stream_id), ("model", params.get("model"))):
             if isinstance(text, str) and not _is_unicode(text):
                 raise InvalidRequestError(f"{name} has half a character (a lone surrogate) in it.")
-        asked = _Asked(stream_id, params["model"] if isinstance(params.get("model"), str) else None, fingerprint)
+        requests = checked_sinks(self._relays, sinks, stream_id)
+        model = params["model"] if isinstance(params.get("model"), str) else None
+        prompt = messages if isinstance(messages, list | tuple) else (messages,)
+        asked = _Asked(stream_id, model, fingerprint, requests, estimate_input_tokens(prompt, params.get("tools")))
         if self._workforce is not None:
             arguments = {"messages": messages, **params}
+            if requests:
+                arguments["sinks"] = [asdict(request) for request in requests]
             # A task of the hub's own: a caller that leaves meanwhile must not leave a log that nobody writes.
             handed_over: asyncio.Future[StreamInfo] = asyncio.get_running_loop().create_future()
             tasks.create_task(self._hand_over(self._workforce, asked, arguments, handed_over))
@@ -171,15 +176,15 @@ class Hub:
         if stream_id in self._running:
             raise StreamExistsError(stream_id)
         assert self._generator is not None
-        generation = self._generator.stream(stream_id=stream_id, messages=messages, **params)
+        generation = begin(self._generator, stream_id, {"messages": messages, **params})
         began: asyncio.Future[StreamInfo] = asyncio.get_running_loop().create_future()
-        task = tasks.create_task(self._run(generation, asked, began), name=f"generation {stream_id}")
+        task = self._generations.create_task(self._run(generation, asked, began), name=f"generation {stream_id}")
         self._running[stream_id] = _Running(generation, task)
         task.add_done_callback(lambda _: self._forget(stream_id, generation, began))
         try:
             return await began
         except asyncio.CancelledError:
-            generation.stop()
+            stop(generation, stream_id)
             raise
 
     async def log(self, stream_id: str, *, at_least: int = -1) -> StreamLog:
@@ -232,11 +237,11 @@ class Hub:
         """
         tasks = self._require_open()
         if (running := self._running.get(stream_id)) is not None:
-            running.generation.stop()
+            stop(running.generation, stream_id)
         stream = await self.log(stream_id)
         await self._store.cancel(stream_id)
-        if self._workforce is not None and stream.last_seq < 0:
-            tasks.create_task(self._end_unclaimed(stream), name=f"cancel {stream_id}")
+        if running is None and not stream.is_closed:
+            tasks.create_task(self._end_cancelled(stream), name=f"cancel {stream_id}")
         return _info(stream)
 
     async def list(self, *, limit: int = 1_000) -> Sequence[StreamInfo]:
@@ -252,10 +257,17 @@ class Hub:
         tasks = [running.task for running in self._running.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await self._break_off(late)
+
+    async def _break_off(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """End generations, and in their place the streams of those that go on all the same."""
+        resisting = await break_off([task for task in tasks if task not in self._resisting], BREAK_OFF_TIMEOUT)
+        self._resisting |= resisting
+        async with asyncio.TaskGroup() as ends:
+            for stream_id, running in self._running.items():
+                if running.task in resisting:
+                    log.error("the generation of stream %s doesn't stop; it is left behind", stream_id)
+                    ends.create_task(end_instead(stream_id, self._store, failure=INTERRUPTED))
 
     def _require_open(self) -> asyncio.TaskGroup:
         if self._tasks is None:
@@ -290,7 +302,11 @@ class Hub:
             epoch, stream = await self._create(asked)
             try:
                 await self._store.hand_over(asked.stream_id)
-                await workforce.submit(asked.stream_id, arguments)
+                await workforce.submit(asked.stream_id, arguments, created_at=stream.created_at)
+            except StoreError as exc:
+                # The announcement stands, and a worker sees to it. Ended here, the stream would be all that its
+                # Idempotency-Key ever gives.
+                log.warning("stream %s waits until a worker finds it: %s", asked.stream_id, exc)
             except BaseException:
                 await end(stream, self._store, epoch, failure=_UNSTORED)
                 raise
@@ -301,17 +317,24 @@ class Hub:
             if not handed_over.done():
                 handed_over.set_result(_info(stream))
 
-    async def _end_unclaimed(self, stream: StreamLog) -> None:
-        """End a cancelled stream that waits for a worker, or whose worker doesn't."""
+    async def _end_cancelled(self, stream: StreamLog) -> None:
+        """End a cancelled stream whose writer doesn't: it waits for one, or that one hangs."""
         try:
-            async with asyncio.timeout(CLAIM_TIMEOUT):
-                await stream.wait(0)
+            async with asyncio.timeout(CLAIM_TIMEOUT if stream.last_seq < 0 else STOP_TIMEOUT):
+                while not stream.is_closed:
+                    await stream.wait(len(stream.events))
         except TimeoutError:
-            try:
-                epoch = await self._store.take_over(stream.stream_id)
-                await end(stream, self._store, epoch, status="cancelled")
-            except StoreError:
-                log.exception("stream %s can't be cancelled", stream.stream_id)
+            if await end_instead(stream.stream_id, self._store, status="cancelled"):
+                await self._withdraw(stream)
+
+    async def _withdraw(self, stream: StreamLog) -> None:
+        """Let no worker find a stream that has ended while it waited for one, unless it has to tell sinks so."""
+        if self._workforce is None or self._relays is not None:
+            return
+        try:
+            await self._workforce.forget(stream.stream_id, created_at=stream.created_at)
+        except StoreError as exc:
+            log.warning("the job of stream %s waits on, though it has ended: %s", stream.stream_id, exc)
 
     async def _run(self, generation: Generation, asked: _Asked, began: asyncio.Future[StreamInfo]) -> None:
         """One generation from its empty log to its `done`; `began` learns that the log is there, or why not."""
@@ -324,6 +347,8 @@ class Hub:
         if not began.done():
             began.set_result(_info(stream))
         try:
+            if self._relays is not None:
+                self._relays.begin(stream, asked.sinks)
             await record(generation, stream, self._store, epoch, coalesce_delay=self._coalesce_delay)
         except Exception:
             # One job's border: what escaped would end every other generation with the task group.
@@ -331,7 +356,9 @@ class Hub:
 
     async def _create(self, asked: _Asked) -> tuple[int, StreamLog]:
         stream_id, model = asked.stream_id, asked.model
-        epoch = await self._store.create(stream_id, model=model, fingerprint=asked.fingerprint)
+        epoch = await self._store.create(
+            stream_id, model=model, fingerprint=asked.fingerprint, input_tokens=asked.input_tokens
+        )
         try:
             return epoch, await self._store.open(stream_id)
         except BaseException:
@@ -345,6 +372,8 @@ class _Asked:
     stream_id: str
     model: str | None
     fingerprint: str | None
+    sinks: Sequence[SinkRequest]
+    input_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

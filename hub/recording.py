@@ -6,18 +6,32 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, Protocol, TypeAlias
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from hub.errors import StaleWriterError, StoreError
 from hub.events import Done, EndStatus, LLMEvent, Meta, Snapshot, Usage, merge_neighbours
+from hub.generation import Generation, Generator, MisfitError, check_events, stop
 from hub.result import Failure, TokenUsage
+from hub.stopping import is_from_outside
 from hub.streams.base import StreamStore
 from hub.streams.log import StreamLog
 from hub.streams.takeover import LOST_POSITIONS, takeover
 
-__all__ = ("Generation", "Generator", "Recorded", "continued", "end", "end_in_store", "record", "take_up")
+__all__ = (
+    "INTERRUPTED",
+    "Generation",
+    "Generator",
+    "Recorded",
+    "continued",
+    "end",
+    "end_in_store",
+    "end_instead",
+    "record",
+    "take_up",
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,39 +47,21 @@ LEAST_PAUSE = 0.005
 END_TIMEOUT = 1.0
 """Seconds that the store has for the end of a stream that is broken off."""
 
+INSTEAD_TIMEOUT = 2.0
+"""Seconds in which a stream is ended that another task, or process, should have ended."""
+
 Recorded: TypeAlias = Literal["ended", "fenced", "left"]
 """What became of a log: it has its end; another writes it; it is as it is, and somebody has to go on with it."""
 
-_INTERRUPTED = Failure(code="interrupted", message="The hub stopped while the answer was under way.", retryable=True)
+INTERRUPTED = Failure(code="interrupted", message="The hub stopped while the answer was under way.", retryable=True)
+"""Why a stream ends that is broken off."""
+
 _TOO_LONG = Failure(code="budget_exceeded", message="The answer grew beyond what a stream may hold.")
 _BROKEN = Failure(code="interrupted", message="The answer was broken off by an internal error.", retryable=True)
+_MISFIT = Failure(
+    code="interrupted", message="The generation's events don't follow one another, or aren't this stream's."
+)
 _UNSTORED = Failure(code="store_unavailable", message="The answer could not be kept any longer.", retryable=True)
-
-
-class Generation(Protocol):
-    """An answer under way: what `OpenAIClient.stream` returns."""
-
-    stream_id: str
-
-    def batches(self) -> AsyncGenerator[list[LLMEvent], None]:
-        """The events from `meta` to `done`, in lists of what came together."""
-        ...
-
-    def stop(self) -> None:
-        """End it as `cancelled`."""
-        ...
-
-    def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
-        """The events still due after the last batch, where `batches` can't go on."""
-        ...
-
-
-class Generator(Protocol):
-    """What the hub asks for answers: an `OpenAIClient`, or anything with its `stream`."""
-
-    def stream(self, *, stream_id: str, messages: Any, **params: Any) -> Generation:
-        """Begin an answer; raises `RequestError` where the arguments are wrong."""
-        ...
 
 
 async def record(
@@ -96,13 +92,16 @@ async def record(
     stream_id = stream.stream_id
     loop = asyncio.get_running_loop()
     unsaved: list[LLMEvent] = []
+    last_seq = stream.last_seq
     is_behind = False
     failure: Failure | None = _BROKEN
     outcome: Recorded = "left"
-    unwatch = await store.watch_cancel(stream_id, generation.stop)
+    unwatch = _nothing
     try:
+        unwatch = await store.watch_cancel(stream_id, partial(stop, generation, stream_id))
         async with aclosing(generation.batches()) as batches:
             async for batch in batches:
+                last_seq = check_events(batch, stream_id, last_seq)
                 unsaved = merge_neighbours(batch) if is_behind else batch
                 began_at = loop.time()
                 await store.append(stream_id, unsaved, epoch=epoch)
@@ -115,21 +114,25 @@ async def record(
                 is_behind = pause >= LEAST_PAUSE
                 if is_behind and not stream.is_closed:
                     await asyncio.sleep(pause)
-    except asyncio.CancelledError:
-        failure = None if leaves else _INTERRUPTED
-        raise
     except StaleWriterError:
         log.info("stream %s has another writer; this one stops", stream_id)
         failure, outcome = None, "fenced"
     except StoreError as exc:
         failure = None if leaves else _UNSTORED
         log.error("the log of stream %s can't be written: %s", stream_id, exc)
-    except Exception:
+    except MisfitError as exc:
+        failure = _MISFIT
+        log.error("the generation of stream %s is broken off, its events don't fit: %s", stream_id, exc)
+    except BaseException as exc:
+        if is_from_outside(exc):
+            failure = None if leaves or isinstance(exc, GeneratorExit) else INTERRUPTED
+            raise
+        # Its own code's, SystemExit too: it must not end everybody else's streams with it.
         log.exception("the generation of stream %s failed", stream_id)
     finally:
         unwatch()
         if failure is not None and not stream.is_closed:
-            due = _due(generation, failure, unsaved, stream.last_seq)
+            due = _due(generation, failure, unsaved, stream)
             await (end_in_store if leaves else end)(stream, store, epoch, failure=failure, due=due)
     return "ended" if stream.is_closed else outcome
 
@@ -182,6 +185,30 @@ async def end_in_store(
     if is_writer and not stream.is_closed:
         is_writer = await _store_end(stream, stream.ending(status, failure), store, epoch)
     return is_writer
+
+
+async def end_instead(
+    stream_id: str, store: StreamStore, *, status: EndStatus = "failed", failure: Failure | None = None
+) -> bool:
+    """Take a stream over and end it, as `end` does, in the place of a writer that doesn't; that one writes no more.
+
+    Returns:
+        Whether the store has its end, within `INSTEAD_TIMEOUT`.
+    """
+    try:
+        async with asyncio.timeout(INSTEAD_TIMEOUT):
+            stream = await store.open(stream_id)
+            if stream.is_closed:
+                return True
+            epoch = await store.take_over(stream_id)
+            is_writer = await end_in_store(stream, store, epoch, status=status, failure=failure)
+            if is_writer and not stream.is_closed:
+                stream.append(stream.ending(status, failure))  # for who reads here; others may still go on with it
+                return False
+    except (StoreError, TimeoutError) as exc:
+        log.error("stream %s can't be ended: %r", stream_id, exc)
+        return False
+    return True
 
 
 async def take_up(stream: StreamLog, store: StreamStore, epoch: int, *, was_begun: bool = False) -> None:
@@ -277,12 +304,24 @@ async def _store_end(stream: StreamLog, events: Sequence[LLMEvent], store: Strea
     return True
 
 
-def _due(generation: Generation, failure: Failure, unsaved: Sequence[LLMEvent], last_seq: int) -> list[LLMEvent]:
+def _due(generation: Generation, failure: Failure, unsaved: Sequence[LLMEvent], stream: StreamLog) -> list[LLMEvent]:
     """What isn't stored yet, and what the generation says is due behind it; of the latter what adjoins."""
     try:
-        last_seq = unsaved[-1].seq if unsaved else last_seq
+        last_seq = unsaved[-1].seq if unsaved else stream.last_seq
         ending = generation.ending("failed", failure)
-        return [*unsaved, *(ending if ending and ending[0].seq - ending[0].span == last_seq else [])]
-    except Exception:
-        log.exception("the generation of stream %s knows no end", generation.stream_id)
+        return [*unsaved, *(ending if _fits(ending, stream.stream_id, last_seq) else [])]
+    except (Exception, SystemExit):
+        log.exception("the generation of stream %s knows no end", stream.stream_id)
         return []
+
+
+def _fits(events: Sequence[LLMEvent], stream_id: str, last_seq: int) -> bool:
+    try:
+        check_events(events, stream_id, last_seq)
+    except MisfitError:
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """What ends a watch that was never begun."""

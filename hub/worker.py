@@ -12,9 +12,11 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from hub.errors import ClosedError, InvalidRequestError, StoreError, StreamNotFoundError
-from hub.jobs.base import Job, JobQueue, Membership, Outcome, Overdue, Priority, Released
-from hub.jobs.carrying import carry_out
-from hub.recording import Generator
+from hub.generation import Generator
+from hub.jobs.base import Job, JobQueue, Membership, Outcome, Overdue, Priority, Released, SetAside
+from hub.jobs.carrying import GIVE_BACK_DELAY, carry_out
+from hub.relaying import Relays
+from hub.stopping import break_off, is_from_outside
 from hub.streams.base import StreamStore
 
 __all__ = ("Worker", "worker_name")
@@ -27,6 +29,9 @@ LONGEST_PAUSE = 5.0
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that the queue has to hear that a worker leaves."""
+
+BREAK_OFF_TIMEOUT = 1.0
+"""Seconds that generations have to stop once they are broken off; what goes on all the same is left behind."""
 
 NEVER_MADE = 60.0
 """Seconds after which a stream that was announced and isn't there never will be."""
@@ -50,10 +55,13 @@ class Worker:
         queue: Where the jobs come from.
         concurrency: Generations that run at once.
         max_attempts: Workers that may be lost with one job; then its stream ends as failed, with code `worker_lost`.
-        name: Tells the worker from all others; by default a name that no other has.
+        name: What the worker is called; by default a name that no other has. Where several have one name, as after a
+            restart, each is a worker of its own.
         beat_interval: Seconds between two signs of life.
         coalesce_delay: Seconds for which tokens may gather before they are stored, at most, where the worker or the
             store is behind; neighbours become one event. 0 keeps every event as it came.
+        relays: Carries streams to the sinks that their requests name; its owner enters and closes it. Without one a
+            stream goes to its log only, whatever its request names.
 
     Raises:
         InvalidRequestError: A number below 1.
@@ -70,6 +78,7 @@ class Worker:
         name: str | None = None,
         beat_interval: float = 1.0,
         coalesce_delay: float = 0.0,
+        relays: Relays | None = None,
     ) -> None:
         if concurrency < 1 or max_attempts < 1:
             raise InvalidRequestError("concurrency and max_attempts are 1 or more.")
@@ -81,18 +90,25 @@ class Worker:
         self._max_attempts = max_attempts
         self._beat_interval = beat_interval
         self._coalesce_delay = coalesce_delay
+        self._relays = relays
         self._membership: Membership | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._resisting: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._stack = AsyncExitStack()
         self._tasks: asyncio.TaskGroup | None = None
+        # Apart from what is the worker's own: other people's code may never end.
+        self._generations = asyncio.TaskGroup()
         self._claiming: asyncio.Task[None] | None = None
         self._draining = False
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
             raise ClosedError("A Worker is entered once.")
-        self._membership = await self._queue.join(self.name, concurrency=self._concurrency)
+        self._membership = await self._queue.join(
+            self.name, concurrency=self._concurrency, max_attempts=self._max_attempts
+        )
+        await self._generations.__aenter__()
         self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         beating = self._tasks.create_task(self._beat(self._membership), name=f"beats of worker {self.name}")
         self._stack.callback(beating.cancel)
@@ -115,6 +131,8 @@ class Worker:
                 await _soon(membership.leave())
             finally:
                 await self._stack.aclose()
+                if all(task.done() for task in self._running.values()):
+                    await self._generations.__aexit__(None, None, None)
 
     @property
     def running(self) -> int:
@@ -125,9 +143,20 @@ class Worker:
         """Say that a stream is about to be made; raises `HubBusyError` where too many wait."""
         await self._queue.announce(stream_id, arguments, priority=priority)
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any], *, priority: Priority = "normal") -> None:
+    async def submit(
+        self,
+        stream_id: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: Priority = "normal",
+        created_at: float | None = None,
+    ) -> None:
         """Have a stream generated, by this worker or another; raises `HubBusyError` where too many wait."""
-        await self._queue.submit(stream_id, arguments, priority=priority)
+        await self._queue.submit(stream_id, arguments, priority=priority, created_at=created_at)
+
+    async def forget(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """A stream has ended that no worker had: none is to have it."""
+        await self._queue.forget(stream_id, created_at=created_at)
 
     async def drain(self, timeout: float) -> None:
         """Claim nothing more, give what runs `timeout` seconds to end, then let other workers go on with the rest."""
@@ -142,14 +171,15 @@ class Worker:
     async def _stop(self, timeout: float) -> None:
         """Claim nothing more, and break off what still runs after `timeout` seconds."""
         await self._stop_claiming()
-        tasks = list(self._running.values())
+        tasks = {task: stream_id for stream_id, task in self._running.items() if task not in self._resisting}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
             if late:
                 log.info("worker %s hands over %d streams", self.name, len(late))
-                await asyncio.wait(late)
+            for task in await break_off(late, BREAK_OFF_TIMEOUT):
+                # Its job is given back all the same: what it still says is refused, once another worker has it.
+                log.error("the generation of stream %s doesn't stop; it is left behind", tasks[task])
+                self._resisting.add(task)
 
     async def _stop_claiming(self) -> None:
         if (claiming := self._claiming) is not None:
@@ -158,7 +188,6 @@ class Worker:
 
     async def _claim(self, membership: Membership) -> None:
         """Take jobs as long as there is room for them."""
-        assert self._tasks is not None
         pause = FIRST_PAUSE
         while True:
             while len(self._running) >= self._concurrency:
@@ -174,14 +203,14 @@ class Worker:
                 continue
             for job in jobs:
                 # One that comes back while it still runs here goes on: nobody has taken it over meanwhile.
-                if job.stream_id not in self._running:
-                    task = self._tasks.create_task(self._work(membership, job), name=f"generation {job.stream_id}")
-                    self._running[job.stream_id] = task
+                if job.key not in self._running:
+                    work = self._work(membership, job)
+                    task = self._generations.create_task(work, name=f"generation {job.stream_id}")
+                    self._running[job.key] = task
 
     async def _work(self, membership: Membership, job: Job) -> None:
         """Carry out one job, and say what became of it. Cancelled, it says nothing: the worker hands over."""
         try:
-            outcome: Outcome = Released(is_lost=True)
             try:
                 outcome = await carry_out(
                     job,
@@ -189,23 +218,34 @@ class Worker:
                     self._store,
                     max_attempts=self._max_attempts,
                     coalesce_delay=self._coalesce_delay,
+                    relays=self._relays,
                 )
-            except Exception:
+            except BaseException as exc:
+                if is_from_outside(exc):
+                    raise
                 # One job's border: what escaped would end every other generation with the task group.
                 log.exception("the job of stream %s failed", job.stream_id)
-            await self._settle(membership, job.stream_id, outcome)
+                outcome = await self._failed(job)
+            await self._settle(membership, job.key, outcome)
         finally:
-            del self._running[job.stream_id]
+            del self._running[job.key]
             self._room.set()
 
-    async def _settle(self, membership: Membership, stream_id: str, outcome: Outcome) -> None:
+    async def _failed(self, job: Job) -> Outcome:
+        """What becomes of a job that a defect of ours has ended: another try, a little later, but not for ever."""
+        await asyncio.sleep(GIVE_BACK_DELAY)
+        if job.lost < self._max_attempts:
+            return Released(is_lost=True)
+        return SetAside("It failed by an internal error, and its stream can't be ended: the workers' logs say why.")
+
+    async def _settle(self, membership: Membership, key: str, outcome: Outcome) -> None:
         """Say what became of a job, as often as it takes: one that was never settled would look as if it ran."""
         pause = FIRST_PAUSE
         while True:
             try:
-                await membership.settle(stream_id, outcome)
+                await membership.settle(key, outcome)
             except StoreError as exc:
-                log.warning("worker %s can't settle the job of stream %s yet: %s", self.name, stream_id, exc)
+                log.warning("worker %s can't settle the job of stream %s yet: %s", self.name, key, exc)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
@@ -217,8 +257,8 @@ class Worker:
             await asyncio.sleep(self._beat_interval)
             try:
                 pulse = await membership.beat()
-                for stream_id in pulse.lost:
-                    log.warning("worker %s was taken for dead and lost stream %s", self.name, stream_id)
+                for key in pulse.lost:
+                    log.warning("worker %s was taken for dead and lost stream %s", self.name, key)
                 for overdue in pulse.overdue:
                     await self._see_to(overdue)
             except StoreError as exc:
@@ -235,7 +275,7 @@ class Worker:
         if stream.is_closed or stream.last_seq >= 0:
             await self._queue.withdraw(overdue.stream_id)
         else:
-            await self._queue.promote(overdue.stream_id)
+            await self._queue.promote(overdue.stream_id, created_at=stream.created_at)
 
 
 async def _soon(leaving: Awaitable[None]) -> None:

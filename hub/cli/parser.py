@@ -77,7 +77,7 @@ def _add_work(commands: Any) -> None:
     parser.add_argument(
         "--concurrency", type=_concurrency, metavar="N", help="streams at once (HUB_CONCURRENCY; default 100)"
     )
-    parser.add_argument("--name", help="the worker's name, which no other may have (default: host, process, number)")
+    parser.add_argument("--name", help="what the worker is called in `hub jobs` (default: host, process, at random)")
     _add_endpoint_options(parser)
     _add_verbose(parser)
     parser.set_defaults(module="hub.cli.work")

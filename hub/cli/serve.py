@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from hub.answerer import Answering, EndpointChoice
-from hub.cli.event_loop import loop_factory
+from hub.cli.event_loop import run as run_command
 from hub.cli.running_hub import is_host
 from hub.config import Settings
 from hub.errors import ConfigurationError, MissingExtraError
@@ -37,15 +36,12 @@ def run(options: argparse.Namespace) -> int:
     choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
     if options.until_eof:
         _end_with_parent()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        if settings.hub.workers > 1:
-            runner.run(_serve_by_several(settings, choice, options))
-        elif options.fd is not None:
-            listener = _inherited(options.fd)
-            runner.run(hub.server.serve.serve(settings, choice, lambda *_: None, listener))
-        else:
-            runner.run(hub.server.serve.serve(settings, choice, _announce))
-    return 0
+    if settings.hub.workers > 1:
+        return run_command(_serve_by_several(settings, choice, options))
+    if options.fd is not None:
+        listener = _inherited(options.fd)
+        return run_command(hub.server.serve.serve(settings, choice, lambda *_: None, listener))
+    return run_command(hub.server.serve.serve(settings, choice, _announce))
 
 
 def _settings(options: argparse.Namespace) -> Settings:

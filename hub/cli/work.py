@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
 
 from hub.answerer import EndpointChoice
-from hub.cli.event_loop import loop_factory
+from hub.cli.event_loop import run as run_command
 from hub.config import Settings
 from hub.jobs.opening import open_job_queue
+from hub.named_sinks import open_relays
 from hub.opening import open_generator, open_store
 from hub.worker import Worker
 
@@ -26,9 +27,7 @@ def run(options: argparse.Namespace) -> int:
     given = {name: value for name, value in given.items() if value is not None}
     settings = settings.model_copy(update={"hub": settings.hub.model_copy(update=given)})
     choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_work(settings, choice, options.name))
-    return 0
+    return run_command(_work(settings, choice, options.name))
 
 
 async def _work(settings: Settings, choice: EndpointChoice, name: str | None) -> None:
@@ -46,6 +45,7 @@ async def _work(settings: Settings, choice: EndpointChoice, name: str | None) ->
             concurrency=hub.concurrency,
             max_attempts=hub.max_attempts,
             coalesce_delay=hub.coalesce_delay,
+            relays=await open_relays(stack, hub.sinks),
             name=name,
         )
         stop, hurry = asyncio.Event(), asyncio.Event()
@@ -69,12 +69,21 @@ async def _drain(worker: Worker, timeout: float, hurry: asyncio.Event) -> None:
 
 @contextmanager
 def _listening(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
-    """Set `stop` at the first SIGTERM or SIGINT, `hurry` at a further one."""
+    """Set `stop` at the first SIGTERM or SIGINT, `hurry` at the second; a third one is not listened to: it kills."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def told() -> None:
+        if stop.is_set():
+            hurry.set()
+            for number in numbers:
+                loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in numbers:
+        loop.add_signal_handler(number, told)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)

@@ -22,6 +22,7 @@ __all__ = (
     "SetAside",
     "Survey",
     "WorkerInfo",
+    "job_key",
 )
 
 Priority = Literal["high", "normal", "low"]
@@ -36,15 +37,30 @@ class Job:
 
     Attributes:
         stream_id: The stream, whose log is there.
-        arguments: What the generator's `stream` takes.
+        arguments: What the generator's `stream` takes, and as `sinks` the sinks that the stream goes to.
         priority: Before what it goes.
         lost: How many workers were lost while they had it.
+        created_at: When the stream was made, in Unix seconds: tells it from an earlier one of the same id. None where
+            no id comes twice.
     """
 
     stream_id: str
     arguments: Mapping[str, Any]
     priority: Priority = "normal"
     lost: int = 0
+    created_at: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The job's own name: no two jobs have the same, though their streams may."""
+        return job_key(self.stream_id, self.created_at)
+
+
+def job_key(stream_id: str, created_at: float | None) -> str:
+    """The name of the job of a stream: its id, and where that may come twice the time at which it was made."""
+    if created_at is None and " " not in stream_id:
+        return stream_id
+    return f"{stream_id} {'' if created_at is None else repr(created_at)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +98,7 @@ class Pulse:
     """What a worker learns from its sign of life.
 
     Attributes:
-        lost: Streams whose jobs are not the worker's any more: it was taken for dead.
+        lost: Keys of jobs that are not the worker's any more: it was taken for dead.
         overdue: Announcements that somebody has to see to.
     """
 
@@ -98,14 +114,17 @@ class Membership(Protocol):
     """
 
     async def claim(self, limit: int) -> Sequence[Job]:
-        """At most `limit` jobs, the most urgent first, waiting some seconds for the first; maybe none."""
+        """At most `limit` jobs, the most urgent first, waiting some seconds for the first; maybe none.
+
+        Of jobs with which workers were lost the worker has few at once, as `hub.jobs.suspects` says.
+        """
         ...
 
     async def beat(self) -> Pulse:
         """Give a sign of life, once a second; lets others have the jobs of workers that have given none for long."""
         ...
 
-    async def settle(self, stream_id: str, outcome: Outcome) -> None:
+    async def settle(self, key: str, outcome: Outcome) -> None:
         """Say what became of a job. Where it isn't the worker's any more, nothing happens."""
         ...
 
@@ -129,8 +148,22 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any], *, priority: Priority = "normal") -> None:
+    async def submit(
+        self,
+        stream_id: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: Priority = "normal",
+        created_at: float | None = None,
+    ) -> None:
         """Have a worker carry out a generation whose log is there. One that is known already is not taken twice.
+
+        Args:
+            stream_id: The stream.
+            arguments: As `Job` has them.
+            priority: Before what it goes.
+            created_at: When the stream was made, as its log has it, where its id may have been an earlier stream's.
+                A job of that one is another job.
 
         Raises:
             HubBusyError: Too many wait already; not for what was announced.
@@ -142,12 +175,22 @@ class JobQueue(Protocol):
         """Forget an announcement: its stream was not made."""
         ...
 
-    async def promote(self, stream_id: str) -> None:
-        """Submit what was announced and is still announced."""
+    async def promote(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """Submit what was announced and is still announced, unless a job of the stream is known."""
         ...
 
-    async def join(self, worker: str, *, concurrency: int) -> Membership:
-        """Become a worker of that name, which no other may have, with so many jobs at once."""
+    async def forget(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """Forget a job that no worker has, since its stream has ended. Where a worker has it, nothing happens."""
+        ...
+
+    async def join(self, worker: str, *, concurrency: int, max_attempts: int = 3) -> Membership:
+        """Become a worker, with so many jobs at once.
+
+        Args:
+            worker: What it is called. Others may be called the same, and have their jobs to themselves all the same.
+            concurrency: As many jobs it takes at once.
+            max_attempts: Workers that may be lost with one job.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -175,7 +218,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class AsideJob:
-    """A job that was set aside: when (Unix seconds), why, and how many workers were lost with it."""
+    """A job that was set aside: when (Unix seconds), why, and how many workers were lost with it; one a stream id."""
 
     stream_id: str
     at: float

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeVar
 
-from hub.errors import RequestError, StaleWriterError, StoreError, StreamNotFoundError
+from hub.errors import ConfigurationError, RequestError, StaleWriterError, StoreError, StreamNotFoundError
 from hub.events import EndStatus
+from hub.generation import Generation, Generator, begin
 from hub.jobs.base import Finished, Job, Outcome, Released, SetAside
-from hub.recording import Generation, Generator, continued, end_in_store, record, take_up
+from hub.recording import continued, end_in_store, record, take_up
+from hub.relaying import Relays, read_sinks
 from hub.result import Failure
 from hub.streams.base import StreamStore
 from hub.streams.log import StreamLog
 
-__all__ = ("carry_out",)
+__all__ = ("GIVE_BACK_DELAY", "carry_out")
 
 T = TypeVar("T")
 
@@ -27,9 +30,19 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 GIVE_BACK_DELAY = 2.0
 """Seconds for which a job is kept that a failing store holds up, so that nobody runs in circles with it."""
 
+FENCED = Released(is_lost=True)
+"""Another writer has the stream, and mostly the job as well: then this says nothing. Where the job is still this
+worker's, two write one stream in turns, which is counted, so that it has an end."""
+
 
 async def carry_out(
-    job: Job, generator: Generator, store: StreamStore, *, max_attempts: int, coalesce_delay: float = 0.0
+    job: Job,
+    generator: Generator,
+    store: StreamStore,
+    *,
+    max_attempts: int,
+    coalesce_delay: float = 0.0,
+    relays: Relays | None = None,
 ) -> Outcome:
     """Write the stream of a job to its end, or as far as this worker can.
 
@@ -39,6 +52,7 @@ async def carry_out(
         store: Keeps the log.
         max_attempts: Workers that may be lost with the job.
         coalesce_delay: As `record` has it.
+        relays: Carries the stream to the sinks that the job names.
 
     Returns:
         What is to become of the job.
@@ -49,32 +63,72 @@ async def carry_out(
     try:
         epoch = await _patiently(lambda: store.take_over(job.stream_id))
         stream = await _patiently(lambda: store.open(job.stream_id))
-        if stream.is_closed:
+        if job.created_at not in (None, stream.created_at):
+            log.info("stream %s has expired, and is another one now; its earlier job is dropped", job.stream_id)
             return Finished()
-        if job.lost > 0 or stream.last_seq >= 0:
-            # Also where it is only ended: what readers have seen, and a crash took back, must not be told anew.
-            await _patiently(lambda: take_up(stream, store, epoch, was_begun=job.lost > 0))
-        if await _is_cancelled(stream, store):
-            return await _ended(stream, store, epoch, status="cancelled")
-        if job.lost >= max_attempts:
-            return await _given_up(job, stream, store, epoch)
-        try:
-            generation = generator.stream(stream_id=job.stream_id, **job.arguments)
-        except RequestError as exc:
-            return await _ended(stream, store, epoch, failure=Failure(code="invalid_request", message=str(exc)))
-        except Exception:
-            log.exception("the generation of stream %s can't begin", job.stream_id)
-            failure = Failure(code="interrupted", message="The answer could not be begun: an internal error.")
-            return await _ended(stream, store, epoch, failure=failure)
-        return await _generated(generation, stream, store, epoch, coalesce_delay)
+        async with _relaying(stream, job, relays):
+            if stream.is_closed:
+                return Finished()
+            return await _written(job, generator, stream, store, epoch, max_attempts, coalesce_delay)
     except StreamNotFoundError:
         log.warning("stream %s is gone; its job is dropped", job.stream_id)
         return Finished()
     except StaleWriterError:
-        return Released(is_lost=False)
+        return FENCED
     except StoreError as exc:
         log.warning("the job of stream %s is given back: %s", job.stream_id, exc)
         return await _given_back(is_lost=False)
+
+
+async def _written(
+    job: Job,
+    generator: Generator,
+    stream: StreamLog,
+    store: StreamStore,
+    epoch: int,
+    max_attempts: int,
+    coalesce_delay: float,
+) -> Outcome:
+    """Write an open log from where it is."""
+    if job.lost > 0 or stream.last_seq >= 0:
+        # Also where it is only ended: what readers have seen, and a crash took back, must not be told anew.
+        await _patiently(lambda: take_up(stream, store, epoch, was_begun=job.lost > 0))
+    if await _is_cancelled(stream, store):
+        return await _ended(stream, store, epoch, status="cancelled")
+    if job.lost >= max_attempts:
+        return await _given_up(job, stream, store, epoch)
+    try:
+        generation = begin(generator, job.stream_id, _without_sinks(job.arguments))
+    except RequestError as exc:
+        return await _ended(stream, store, epoch, failure=Failure(code="invalid_request", message=str(exc)))
+    except ConfigurationError as exc:
+        log.error("the generation of stream %s can't begin: %s", job.stream_id, exc)
+        return await _ended(stream, store, epoch, failure=Failure(code="interrupted", message=str(exc)))
+    except Exception:
+        log.exception("the generation of stream %s can't begin", job.stream_id)
+        failure = Failure(code="interrupted", message="The answer could not be begun: an internal error.")
+        return await _ended(stream, store, epoch, failure=failure)
+    return await _generated(generation, stream, store, epoch, coalesce_delay)
+
+
+def _relaying(stream: StreamLog, job: Job, relays: Relays | None) -> AbstractAsyncContextManager[None]:
+    """Carry what is written to the sinks that the job names: none of them can harm the job."""
+    named = job.arguments.get("sinks", ())
+    if not named:
+        return nullcontext()
+    if relays is None:
+        log.warning("stream %s names sinks, and there are none here", stream.stream_id)
+        return nullcontext()
+    try:
+        return relays.relaying(stream, read_sinks(named))
+    except RequestError as exc:
+        log.warning("the sinks of stream %s can't be read: %s", stream.stream_id, exc)
+        return nullcontext()
+
+
+def _without_sinks(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What is the generator's."""
+    return {name: value for name, value in arguments.items() if name != "sinks"}
 
 
 async def _generated(
@@ -86,7 +140,7 @@ async def _generated(
         case "ended":
             return Finished()
         case "fenced":
-            return Released(is_lost=False)
+            return FENCED
         case _:
             # Counted: what was generated was paid for, and a store that never takes it must not cost without end.
             return await _given_back(is_lost=True)

@@ -1,21 +1,26 @@
 -- The queue of jobs. Every operation is atomic, and does no harm when it is carried out twice, since a reply may be lost.
 --
--- KEYS   1 jobs (hash: "<priority> <arguments as JSON>" by stream)   2 announced (sorted set of streams by Unix seconds)
+-- KEYS   1 jobs (hash: "<priority> <arguments as JSON>" by job)   2 announced (sorted set of streams by Unix seconds)
 --        3 workers (hash: what each said last)   4 the queue's birth, another after the server has lost its memory
 --        5 aside (sorted set of streams by Unix seconds)   6 why (hash: JSON by stream)
---        7 … 10 the streams that are waited at, in this order: again, high, normal, low
---        11 restored, a stream whose entries belong to a worker from the beginning
+--        7 … 12 the streams that are waited at, in this order: again, suspect, last, high, normal, low
+--        13 restored, a stream whose entries belong to a worker from the beginning
+--        14 places (hash: "<number of the stream> <entry id>" by job)
+--        15 promises (hash: what was announced, as in `jobs`, by stream)   16 kept (hash: what is aside, likewise)
 -- ARGV   1 operation   2 its arguments as a JSON array   3 a job's value in `jobs`, or ""
 --
+-- A job is named by its key: its stream, and where that may come twice the time at which the stream was made. What is
+-- announced or aside is no job, and has the stream's name.
 -- A place is [number of the stream, entry id]; an entry has the fields stream (which job), lost (how many workers were
 -- lost with it) and at (when it began to wait, in Unix seconds).
 
 local GROUP = 'workers'
 local PAGE = 10000
-local STREAMS = {KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]}
-local NUMBERS = {again = 1, high = 2, normal = 3, low = 4}
-local WAITED_AT = 4
-local AGAIN, RESTORED = 1, 5
+local STREAMS = {KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]}
+local NUMBERS = {high = 4, normal = 5, low = 6}
+local WAITED_AT = 6
+local AGAIN, SUSPECT, LAST, RESTORED = 1, 2, 3, 7
+local JOBS, PLACES, PROMISES, KEPT = KEYS[1], KEYS[14], KEYS[15], KEYS[16]
 
 local arguments = cjson.decode(ARGV[2])
 local value = ARGV[3]
@@ -33,8 +38,32 @@ local function fields_of(entry)
   return fields
 end
 
-local function add(number, stream, lost, at)
-  redis.call('XADD', STREAMS[number], '*', 'stream', stream, 'lost', lost, 'at', string.format('%.3f', at or now()))
+local function add(number, job, lost, at)
+  local id = redis.call(
+    'XADD', STREAMS[number], '*', 'stream', job, 'lost', lost, 'at', string.format('%.3f', at or now()))
+  redis.call('HSET', PLACES, job, number .. ' ' .. id)
+end
+
+-- Have a job wait that a worker had: as `begun_queue` in suspects.py says.
+local function add_begun(job, lost, at, max_attempts)
+  lost = tonumber(lost)
+  local number = SUSPECT
+  if lost == 0 or lost >= max_attempts then
+    number = AGAIN
+  elseif lost == max_attempts - 1 then
+    number = LAST
+  end
+  add(number, job, lost, at)
+end
+
+local function forget(job)
+  redis.call('HDEL', JOBS, job)
+  redis.call('HDEL', PLACES, job)
+end
+
+local function end_announcement(stream)
+  redis.call('HDEL', PROMISES, stream)
+  return redis.call('ZREM', KEYS[2], stream) == 1
 end
 
 local function remove(number, id)
@@ -65,12 +94,12 @@ local function owner(number, id)
   return held[1] and held[1][2]
 end
 
-local function priority_of(job)
-  return NUMBERS[string.match(job, '^%l+')] or NUMBERS.normal
+local function number_of(job_value)
+  return NUMBERS[string.match(job_value, '^%l+')] or NUMBERS.normal
 end
 
 -- Let others take what a worker has, but the places it keeps; returns how many these are.
-local function hand_back(worker, lost, kept)
+local function hand_back(worker, lost, kept, max_attempts)
   local moved = 0
   for number = 1, #STREAMS do
     for _, held in ipairs(redis.call('XPENDING', STREAMS[number], GROUP, '-', '+', PAGE, worker)) do
@@ -79,7 +108,7 @@ local function hand_back(worker, lost, kept)
         local entry = redis.call('XRANGE', STREAMS[number], id, id)[1]
         if entry then
           local fields = fields_of(entry)
-          add(AGAIN, fields.stream, fields.lost + lost, fields.at)
+          add_begun(fields.stream, fields.lost + lost, fields.at, max_attempts)
           moved = moved + 1
         end
         remove(number, id)
@@ -107,66 +136,76 @@ function operations.found(birth)
   return redis.call('GET', KEYS[4])
 end
 
--- Note that a stream is about to be made. Returns 1, or 0 where too many wait.
+-- Note that a stream is about to be made. Returns 1, or 0 where too many wait. Who says so last is believed: it may be
+-- another stream of an id whose earlier stream was announced, and not made.
 function operations.announce(stream, max_queued)
-  if redis.call('HEXISTS', KEYS[1], stream) == 1 then
-    return 1
-  end
-  if waiting() + redis.call('ZCARD', KEYS[2]) >= max_queued then
+  if not redis.call('ZSCORE', KEYS[2], stream) and waiting() + redis.call('ZCARD', KEYS[2]) >= max_queued then
     return 0
   end
-  redis.call('HSET', KEYS[1], stream, value)
+  redis.call('HSET', PROMISES, stream, value)
   redis.call('ZADD', KEYS[2], now(), stream)
   return 1
 end
 
 -- Forget an announcement.
 function operations.withdraw(stream)
-  if redis.call('ZREM', KEYS[2], stream) == 1 then
-    redis.call('HDEL', KEYS[1], stream)
-  end
+  end_announcement(stream)
   return 1
 end
 
 -- Have a job wait for a worker. Returns 1, or 0 where too many do.
-function operations.submit(stream, max_queued)
-  local announced = redis.call('ZREM', KEYS[2], stream) == 1
-  if not announced then
-    if redis.call('HEXISTS', KEYS[1], stream) == 1 then
-      return 1
-    end
-    if waiting() >= max_queued then
-      return 0
-    end
+function operations.submit(stream, job, max_queued)
+  local was_announced = end_announcement(stream)
+  if redis.call('HEXISTS', JOBS, job) == 1 then
+    return 1
   end
-  redis.call('HSET', KEYS[1], stream, value)
-  add(priority_of(value), stream, 0)
+  if not was_announced and waiting() >= max_queued then
+    return 0
+  end
+  redis.call('HSET', JOBS, job, value)
+  add(number_of(value), job, 0)
   return 1
 end
 
 -- Have a job wait that was announced and never submitted.
-function operations.promote(stream)
-  local job = redis.call('HGET', KEYS[1], stream)
-  if redis.call('ZREM', KEYS[2], stream) == 1 and job then
-    add(priority_of(job), stream, 0)
+function operations.promote(stream, job)
+  local promised = redis.call('HGET', PROMISES, stream)
+  local known = redis.call('HEXISTS', JOBS, job) + redis.call('HEXISTS', JOBS, stream)
+  if end_announcement(stream) and promised and known == 0 then
+    redis.call('HSET', JOBS, job, promised)
+    add(number_of(promised), job, 0)
   end
   return 1
 end
 
--- Give a worker up to so many jobs: {number, id, stream, lost, job} each.
-function operations.take(worker, limit)
-  local taken = {}
+-- Forget a job that no worker has.
+function operations.forget(job)
+  local number, id = string.match(redis.call('HGET', PLACES, job) or '', '^(%d+) (.+)$')
+  number = tonumber(number)
+  if number and not owner(number, id) then
+    remove(number, id)
+    forget(job)
+  end
+  return 1
+end
+
+-- Give a worker up to so many jobs, of suspects and of those on their last try only so many: {number, id, job, lost,
+-- value} each.
+function operations.take(worker, limit, suspects, lasts)
+  local taken, room = {}, {[SUSPECT] = suspects, [LAST] = lasts}
   for number = 1, WAITED_AT do
-    if limit > #taken then
-      local read = redis.call(
-        'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', limit - #taken, 'STREAMS', STREAMS[number], '>')
+    local count = math.min(limit - #taken, room[number] or limit)
+    -- There are mostly no suspects at all, which is cheaper to ask.
+    if count > 0 and (not room[number] or redis.call('XLEN', STREAMS[number]) > 0) then
+      local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', STREAMS[number], '>')
       for _, entry in ipairs(read and read[1][2] or {}) do
         local fields = fields_of(entry)
-        local job = redis.call('HGET', KEYS[1], fields.stream)
+        local job = redis.call('HGET', JOBS, fields.stream)
         if job then
           taken[#taken + 1] = {number, entry[1], fields.stream, fields.lost, job}
-        else -- dropped while it waited
+        else -- forgotten while it waited
           remove(number, entry[1])
+          forget(fields.stream)
         end
       end
     end
@@ -182,11 +221,14 @@ function operations.fetch(worker, places)
     if owner(number, id) == worker then
       local entry = redis.call('XRANGE', STREAMS[number], id, id)[1]
       local fields = entry and fields_of(entry)
-      local job = fields and redis.call('HGET', KEYS[1], fields.stream)
+      local job = fields and redis.call('HGET', JOBS, fields.stream)
       if job then
         found[#found + 1] = {number, id, fields.stream, fields.lost, job}
       else
         remove(number, id)
+        if fields then
+          forget(fields.stream)
+        end
       end
     end
   end
@@ -246,22 +288,22 @@ function operations.check(worker, places)
 end
 
 -- Let others take what a worker has that is lost, unless it said something else meanwhile. Returns how many, or -1.
-function operations.bury(worker, said)
+function operations.bury(worker, said, max_attempts)
   if (redis.call('HGET', KEYS[3], worker) or '') ~= said then
     return -1
   end
-  local moved = hand_back(worker, 1, {})
+  local moved = hand_back(worker, 1, {}, max_attempts)
   forget_worker(worker)
   return moved
 end
 
 -- Let others take what a worker has, but these places. A worker that keeps none may go for good.
-function operations.leave(worker, kept, is_gone)
+function operations.leave(worker, kept, is_gone, max_attempts)
   local set = {}
   for _, place in ipairs(kept) do
     set[place[1] .. ' ' .. place[2]] = true
   end
-  local moved = hand_back(worker, 0, set)
+  local moved = hand_back(worker, 0, set, max_attempts)
   if is_gone == 1 then
     forget_worker(worker)
   end
@@ -269,35 +311,35 @@ function operations.leave(worker, kept, is_gone)
 end
 
 -- Give a worker back a job that it runs and the server has forgotten. Returns the id of its place in `restored`.
-function operations.restore(worker, stream, lost, number, id)
+function operations.restore(worker, job, lost, number, id)
   if owner(number, id) then -- somebody has it after all
     return false
   end
   remove(number, id)
-  redis.call('HSETNX', KEYS[1], stream, value)
-  add(RESTORED, stream, lost)
+  redis.call('HSETNX', JOBS, job, value)
+  add(RESTORED, job, lost)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', 1, 'STREAMS', STREAMS[RESTORED], '>')
   return read[1][2][1][1]
 end
 
 -- A job is done with. Returns 1, or 0 where it isn't the worker's any more.
-function operations.finish(worker, number, id, stream)
+function operations.finish(worker, number, id, job)
   if owner(number, id) ~= worker then
     return 0
   end
   remove(number, id)
-  redis.call('HDEL', KEYS[1], stream)
+  forget(job)
   return 1
 end
 
 -- Another worker may try. Returns as `finish` does.
-function operations.release(worker, number, id, stream, lost)
+function operations.release(worker, number, id, job, lost, max_attempts)
   if owner(number, id) ~= worker then
     return 0
   end
   local entry = redis.call('XRANGE', STREAMS[number], id, id)[1]
   remove(number, id)
-  add(AGAIN, stream, lost, entry and fields_of(entry).at)
+  add_begun(job, lost, entry and fields_of(entry).at, max_attempts)
   return 1
 end
 
@@ -309,35 +351,33 @@ function operations.discard(worker, number, id)
   return 1
 end
 
--- Nobody is to try again: the job is kept for people to look at, the last so many of them. Returns as `finish` does.
-function operations.set_aside(worker, number, id, stream, lost, reason, max_aside)
+-- Nobody is to try again: what was asked is kept for people to look at, the last so many. It is no job any more, so that
+-- a later one of the same stream has nothing to do with it. Returns as `finish` does.
+function operations.set_aside(worker, number, id, job, stream, lost, reason, max_aside)
   if owner(number, id) ~= worker then
     return 0
   end
   remove(number, id)
   redis.call('ZADD', KEYS[5], now(), stream)
   redis.call('HSET', KEYS[6], stream, cjson.encode({lost, reason}))
+  redis.call('HSET', KEPT, stream, redis.call('HGET', JOBS, job) or '')
+  forget(job)
   for _, oldest in ipairs(redis.call('ZRANGE', KEYS[5], 0, -1 - max_aside)) do
-    redis.call('ZREM', KEYS[5], oldest)
-    redis.call('HDEL', KEYS[6], oldest)
-    redis.call('HDEL', KEYS[1], oldest)
+    operations.drop(oldest)
   end
   return 1
 end
 
 -- Forget a job that was set aside. Returns 1 where there was one.
 function operations.drop(stream)
-  local found = redis.call('ZREM', KEYS[5], stream)
-  if found == 1 then
-    redis.call('HDEL', KEYS[6], stream)
-    redis.call('HDEL', KEYS[1], stream)
-  end
-  return found
+  redis.call('HDEL', KEYS[6], stream)
+  redis.call('HDEL', KEPT, stream)
+  return redis.call('ZREM', KEYS[5], stream)
 end
 
 -- The job that was set aside, if it was.
 function operations.aside(stream)
-  return redis.call('ZSCORE', KEYS[5], stream) and redis.call('HGET', KEYS[1], stream)
+  return redis.call('ZSCORE', KEYS[5], stream) and redis.call('HGET', KEPT, stream)
 end
 
 -- What there is: the time; for each stream that is waited at {how many wait, since when the oldest does}; how many are
@@ -376,7 +416,7 @@ function operations.survey(max_listed)
   local found = redis.call('ZREVRANGE', KEYS[5], 0, max_listed - 1, 'WITHSCORES')
   for i = 1, #found, 2 do
     local why = redis.call('HGET', KEYS[6], found[i])
-    local job = string.match(redis.call('HGET', KEYS[1], found[i]) or '', '^%l+') or ''
+    local job = string.match(redis.call('HGET', KEPT, found[i]) or '', '^%l+') or ''
     aside[#aside + 1] = {found[i], found[i + 1], why or '', job}
   end
   return {tostring(now()), depths, redis.call('ZCARD', KEYS[2]), workers, aside}

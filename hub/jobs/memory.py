@@ -25,12 +25,14 @@ from hub.jobs.base import (
     SetAside,
     Survey,
     WorkerInfo,
+    job_key,
 )
 from hub.jobs.payload import encode_job
+from hub.jobs.suspects import Begun, Room, begun_queue, room_for
 
 __all__ = ("MemoryJobQueue",)
 
-_QUEUES = ("again", *PRIORITIES)
+_BEGUN: tuple[Begun, ...] = ("again", "suspect", "last")
 
 
 class MemoryJobQueue:
@@ -56,8 +58,8 @@ class MemoryJobQueue:
         self.announced_for = announced_for
         self.announced: dict[str, tuple[Job, float]] = {}
         self.aside: dict[str, tuple[Job, AsideJob]] = {}
-        self.workers: dict[str, MemoryMembership] = {}
-        self._waiting: dict[str, deque[tuple[Job, float]]] = {name: deque() for name in _QUEUES}
+        self.workers: list[MemoryMembership] = []
+        self._waiting: dict[str, deque[tuple[Job, float]]] = {name: deque() for name in (*_BEGUN, *PRIORITIES)}
         self._known: set[str] = set()
         self._max_queued = max_queued
         self._more = asyncio.Event()
@@ -65,49 +67,68 @@ class MemoryJobQueue:
     async def announce(self, stream_id: str, arguments: Mapping[str, Any], *, priority: Priority = "normal") -> None:
         """Say that a stream is about to be made."""
         job = _job(stream_id, arguments, priority)
-        if stream_id not in self._known:
+        if stream_id not in self.announced:
             self._check(len(self.announced))
-            self._known.add(stream_id)
-            self.announced[stream_id] = (job, self.clock())
+        self.announced[stream_id] = (job, self.clock())
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any], *, priority: Priority = "normal") -> None:
+    async def submit(
+        self,
+        stream_id: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: Priority = "normal",
+        created_at: float | None = None,
+    ) -> None:
         """Have a worker carry out a generation."""
-        job = _job(stream_id, arguments, priority)
-        if self.announced.pop(stream_id, None) is None:
-            if stream_id in self._known:
-                return
-            self._check(0)
-        self._known.add(stream_id)
-        self.add(job.priority, job)
+        job = replace(_job(stream_id, arguments, priority), created_at=created_at)
+        was_announced = self.announced.pop(stream_id, None) is not None
+        if job.key not in self._known:
+            if not was_announced:
+                self._check(0)
+            self._known.add(job.key)
+            self.add(job.priority, job)
 
     async def withdraw(self, stream_id: str) -> None:
         """Forget an announcement."""
-        if self.announced.pop(stream_id, None) is not None:
-            self._known.discard(stream_id)
+        self.announced.pop(stream_id, None)
 
-    async def promote(self, stream_id: str) -> None:
-        """Submit what was announced and is still announced."""
+    async def promote(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """Submit what was announced and is still announced, unless a job of the stream is known."""
         if (announced := self.announced.pop(stream_id, None)) is not None:
-            self.add(announced[0].priority, announced[0])
+            job = replace(announced[0], created_at=created_at)
+            if self._known.isdisjoint((job.key, job_key(stream_id, None))):
+                self._known.add(job.key)
+                self.add(job.priority, job)
 
-    async def join(self, worker: str, *, concurrency: int) -> MemoryMembership:
+    async def forget(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """Forget a job that no worker has."""
+        key = job_key(stream_id, created_at)
+        for waiting in self._waiting.values():
+            for each in [each for each in waiting if each[0].key == key]:
+                waiting.remove(each)
+                self._known.discard(key)
+
+    async def join(self, worker: str, *, concurrency: int, max_attempts: int = 3) -> MemoryMembership:
         """Become a worker."""
-        self.workers[worker] = MemoryMembership(self, worker, concurrency)
-        return self.workers[worker]
+        member = MemoryMembership(self, worker, concurrency, max_attempts)
+        self.workers.append(member)
+        return member
 
     async def survey(self) -> Survey:
         """What the queue holds."""
         now = self.clock()
+        since: dict[str, builtins.list[float]] = {"again": []}
+        for name, jobs in self._waiting.items():
+            since.setdefault("again" if name in _BEGUN else name, []).extend(at for _, at in jobs)
         return Survey(
-            {name: Depth(len(jobs), now - jobs[0][1] if jobs else None) for name, jobs in self._waiting.items()},
+            {name: Depth(len(ats), now - min(ats) if ats else None) for name, ats in since.items()},
             len(self.announced),
-            tuple(each.info for each in self.workers.values()),
+            tuple(each.info for each in self.workers),
             tuple(info for _, info in reversed(self.aside.values())),
         )
 
     async def drop(self, stream_id: str) -> bool:
         """Forget a job that was set aside; whether there was one."""
-        self._known.discard(stream_id)
         return self.aside.pop(stream_id, None) is not None
 
     async def aclose(self) -> None:
@@ -118,23 +139,25 @@ class MemoryJobQueue:
         self._waiting[name].append((job, self.clock()))
         self._more.set()
 
-    def forget(self, stream_id: str) -> None:
-        """A job is done with."""
-        self._known.discard(stream_id)
+    def finish(self, job: Job) -> None:
+        """A job is done with, and its worker may have room for others."""
+        self._known.discard(job.key)
+        self._more.set()
 
-    async def take(self, limit: int) -> builtins.list[Job]:
+    async def take(self, limit: int, room: Room) -> builtins.list[Job]:
         """The most urgent jobs, as many as there are and at most so many, waiting for the first."""
         try:
             async with asyncio.timeout(self.claim_wait):
-                while not any(self._waiting.values()):
+                while not any(jobs and room.has(name) for name, jobs in self._waiting.items()):
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
             return []
         jobs: list[Job] = []
-        for waiting in self._waiting.values():
-            while waiting and len(jobs) < limit:
-                jobs.append(waiting.popleft()[0])
+        rooms = {"suspect": room.suspect, "last": room.last}
+        for name, waiting in self._waiting.items():
+            count = min(len(waiting), limit - len(jobs), rooms.get(name, limit))
+            jobs += [waiting.popleft()[0] for _ in range(count)]
         return jobs
 
     def _check(self, more: int) -> None:
@@ -145,10 +168,11 @@ class MemoryJobQueue:
 class MemoryMembership:
     """What one worker of this process has of the queue; a `Membership`."""
 
-    def __init__(self, queue: MemoryJobQueue, worker: str, concurrency: int) -> None:
+    def __init__(self, queue: MemoryJobQueue, worker: str, concurrency: int, max_attempts: int) -> None:
         self._queue = queue
         self._worker = worker
         self._concurrency = concurrency
+        self._max_attempts = max_attempts
         self._since = queue.clock()
         self._held: dict[str, Job] = {}
 
@@ -159,8 +183,10 @@ class MemoryMembership:
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """At most `limit` jobs."""
-        jobs = await self._queue.take(limit)
-        self._held |= {job.stream_id: job for job in jobs}
+        lost = [job.lost for job in self._held.values()]
+        room = room_for(lost, concurrency=self._concurrency, max_attempts=self._max_attempts)
+        jobs = await self._queue.take(limit, room)
+        self._held |= {job.key: job for job in jobs}
         return jobs
 
     async def beat(self) -> Pulse:
@@ -169,19 +195,20 @@ class MemoryMembership:
         late = [Overdue(stream_id, age) for stream_id, age in ages.items() if age >= self._queue.announced_for]
         return Pulse((), late)
 
-    async def settle(self, stream_id: str, outcome: Outcome) -> None:
+    async def settle(self, key: str, outcome: Outcome) -> None:
         """Say what became of a job."""
-        job = self._held.pop(stream_id, None)
+        job = self._held.pop(key, None)
         if job is None:
             return
         match outcome:
             case Finished():
-                self._queue.forget(stream_id)
+                self._queue.finish(job)
             case Released(is_lost=is_lost):
-                self._queue.add("again", replace(job, lost=job.lost + is_lost))
+                self._give_back(replace(job, lost=job.lost + is_lost))
             case SetAside(reason=reason):
-                info = AsideJob(stream_id, self._queue.clock(), reason, job.lost, job.priority)
-                self._queue.aside[stream_id] = (job, info)
+                info = AsideJob(job.stream_id, self._queue.clock(), reason, job.lost, job.priority)
+                self._queue.aside[job.stream_id] = (job, info)
+                self._queue.finish(job)
             case _:
                 assert_never(outcome)
 
@@ -189,9 +216,13 @@ class MemoryMembership:
         """Let others have what the worker has."""
         if is_gone:
             for job in self._held.values():
-                self._queue.add("again", job)
+                self._give_back(job)
             self._held.clear()
-            self._queue.workers.pop(self._worker, None)
+            if self in self._queue.workers:
+                self._queue.workers.remove(self)
+
+    def _give_back(self, job: Job) -> None:
+        self._queue.add(begun_queue(job.lost, self._max_attempts), job)
 
 
 def _job(stream_id: str, arguments: Mapping[str, Any], priority: Priority) -> Job:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from time import time
 from typing import Any, Self
 
 from hub.errors import HubBusyError
-from hub.jobs.base import Job, Priority, Survey
+from hub.jobs.base import Job, Priority, Survey, job_key
 from hub.jobs.membership import RedisMembership
-from hub.jobs.payload import decode_job, encode_job, survey
+from hub.jobs.payload import consumer_name, decode_job, encode_job, survey
 from hub.jobs.server import JobServer
 from hub.redis_io.servers import Servers, open_servers
 
@@ -84,26 +85,39 @@ class RedisJobQueue:
         value = encode_job(arguments, priority)
         self._check(await self._server.run("announce", stream_id, self._max_queued, value=value))
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any], *, priority: Priority = "normal") -> None:
+    async def submit(
+        self,
+        stream_id: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: Priority = "normal",
+        created_at: float | None = None,
+    ) -> None:
         """Have a worker carry out a generation."""
         value = encode_job(arguments, priority)
-        self._check(await self._server.run("submit", stream_id, self._max_queued, value=value))
+        key = job_key(stream_id, created_at)
+        self._check(await self._server.run("submit", stream_id, key, self._max_queued, value=value))
 
     async def withdraw(self, stream_id: str) -> None:
         """Forget an announcement."""
         await self._server.run("withdraw", stream_id)
 
-    async def promote(self, stream_id: str) -> None:
-        """Submit what was announced and is still announced."""
-        await self._server.run("promote", stream_id)
+    async def promote(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """Submit what was announced and is still announced, unless a job of the stream is known."""
+        await self._server.run("promote", stream_id, job_key(stream_id, created_at))
 
-    async def join(self, worker: str, *, concurrency: int) -> RedisMembership:
+    async def forget(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """Forget a job that no worker has."""
+        await self._server.run("forget", job_key(stream_id, created_at))
+
+    async def join(self, worker: str, *, concurrency: int, max_attempts: int = 3) -> RedisMembership:
         """Become a worker."""
         membership = RedisMembership(
             self._server,
-            worker,
+            consumer_name(worker, secrets.token_hex(4)),
             since=self._clock(),
             concurrency=concurrency,
+            max_attempts=max_attempts,
             lease=self._lease,
             claim_wait=self._claim_wait,
             announced_for=self._announced_for,
@@ -120,7 +134,7 @@ class RedisJobQueue:
     async def aside(self, stream_id: str) -> Job | None:
         """A job that was set aside; None where none of that id was."""
         value = await self._server.run("aside", stream_id)
-        return decode_job(stream_id, value, 0) if value else None
+        return decode_job(job_key(stream_id, None), value, 0) if value else None
 
     async def drop(self, stream_id: str) -> bool:
         """Forget a job that was set aside; whether there was one."""

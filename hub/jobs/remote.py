@@ -24,9 +24,20 @@ class RemoteWorkers:
         """Say that a stream is about to be made; raises `HubBusyError` where too many wait."""
         await self._queue.announce(stream_id, arguments, priority=priority)
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any], *, priority: Priority = "normal") -> None:
+    async def submit(
+        self,
+        stream_id: str,
+        arguments: Mapping[str, Any],
+        *,
+        priority: Priority = "normal",
+        created_at: float | None = None,
+    ) -> None:
         """Have a stream generated, whose log is there already."""
-        await self._queue.submit(stream_id, arguments, priority=priority)
+        await self._queue.submit(stream_id, arguments, priority=priority, created_at=created_at)
+
+    async def forget(self, stream_id: str, *, created_at: float | None = None) -> None:
+        """A stream has ended that no worker had: none is to have it."""
+        await self._queue.forget(stream_id, created_at=created_at)
 
     @property
     def running(self) -> int:

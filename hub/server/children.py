@@ -22,7 +22,7 @@ STEADY = 5.0
 """Seconds after which a process that ends has at least begun well."""
 
 MAX_FALSE_STARTS = 3
-"""So many processes in a row that end before: what is wrong with them won't pass."""
+"""So many processes in a row, each in the place of the one before, that end sooner: what is wrong won't pass."""
 
 GRACE = 10.0
 """Seconds beyond the time for draining, before a process is killed."""
@@ -55,7 +55,6 @@ class Children:
         self._drain_timeout = drain_timeout
         self._running: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
-        self._false_starts = 0
 
     async def run(self) -> None:
         """Keep all of them running until SIGTERM or SIGINT, then let them drain.
@@ -85,6 +84,8 @@ class Children:
                 process.send_signal(signal.SIGINT if is_second else signal.SIGTERM)
 
     async def _keep_one(self) -> None:
+        # Of this place alone: several that are killed at the same time begin well, one after the other.
+        false_starts = 0
         while not self._stopping.is_set():
             began_at = time.monotonic()
             process = await self._begin()
@@ -95,9 +96,9 @@ class Children:
                 await _end(process)
             if self._stopping.is_set():
                 return
-            self._false_starts = self._false_starts + 1 if time.monotonic() - began_at < STEADY else 0
+            false_starts = false_starts + 1 if time.monotonic() - began_at < STEADY else 0
             log.error("a web process ended with %s; another one takes its place", process.returncode)
-            if self._false_starts >= MAX_FALSE_STARTS:
+            if false_starts >= MAX_FALSE_STARTS:
                 self.stop()
                 raise ConfigurationError("The web processes end as soon as they begin; see above for why.")
 

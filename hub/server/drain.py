@@ -8,7 +8,8 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from types import FrameType
 
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
@@ -27,14 +28,36 @@ FAREWELL_DELAY = 0.2
 class DrainingServer(uvicorn.Server):
     """On SIGTERM or SIGINT: no new streams, `drain_timeout` seconds for the running ones, then an end for everyone.
 
-    uvicorn by itself closes connections first, and the application hears of it last. A second SIGINT ends at once.
+    uvicorn by itself closes connections first, and the application hears of it last.
+
+    Args:
+        config: uvicorn's.
+        hub: Whose streams are drained.
+        edge: Whose subscribers are sent away after them.
+        drain_timeout: Seconds for the running streams.
+        hurrying: The signals that, when they come a second time, break off what runs at once.
     """
 
-    def __init__(self, config: uvicorn.Config, hub: Hub, edge: Edge, *, drain_timeout: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        hub: Hub,
+        edge: Edge,
+        *,
+        drain_timeout: float,
+        hurrying: Collection[int] = HANDLED_SIGNALS,
+    ) -> None:
         super().__init__(config)
         self._hub = hub
         self._edge = edge
         self._drain_timeout = drain_timeout
+        self._hurrying = hurrying
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; told so again, without waiting for anything."""
+        if self.should_exit and sig in self._hurrying:
+            self.force_exit = True
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.errors import (
     HubBusyError,
@@ -20,7 +21,7 @@ from hub.errors import (
     StreamNotFoundError,
 )
 
-__all__ = ("HANDLERS", "ProblemError", "problem")
+__all__ = ("HANDLERS", "LastResort", "ProblemError", "problem")
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ _STATUS_BY_ERROR: dict[type[HubError], int] = {
     HubBusyError: 503,
     StoreError: 503,
 }
+
+_FAILED = "The hub failed to serve this request."
 
 STORE_RETRY_DELAY = 5
 """Seconds after which a store that failed may be asked again."""
@@ -71,11 +74,42 @@ async def _on_hub_error(request: Request, exc: Exception) -> Response:
         detail = "The hub's store can't serve now. Try again in some seconds."
         return problem(status, detail, {"Retry-After": str(STORE_RETRY_DELAY)})
     headers = {"Retry-After": f"{exc.retry_after:.0f}"} if isinstance(exc, HubBusyError) else None
-    return problem(status, str(exc) if status != 500 else "The hub failed to serve this request.", headers)
+    return problem(status, str(exc) if status != 500 else _FAILED, headers)
 
 
 async def _on_unexpected(request: Request, exc: Exception) -> Response:
-    return problem(500, "The hub failed to serve this request.")
+    return problem(500, _FAILED)
+
+
+class LastResort:
+    """Answers 500 where the application fails before it has answered.
+
+    Starlette would answer too, and raise the exception again: then uvicorn closes the connection, without a word about
+    it in the response, and the peer's next request fails.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; log what comes of it that nobody expected."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            if has_begun:
+                raise  # a response that breaks off must look like one
+            log.exception("a request could not be served")
+            await problem(500, _FAILED)(scope, receive, send)
 
 
 HANDLERS = {HTTPException: _on_http_exception, HubError: _on_hub_error, Exception: _on_unexpected}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
 from hub.answerer import Answering, EndpointChoice
 from hub.config import HubSettings, Settings
@@ -20,6 +22,9 @@ from hub.server.app import create_app
 from hub.server.drain import DrainingServer
 from hub.server.edge import Edge
 from hub.server.protocol import EdgeProtocol
+from hub.server.pusher_auth import pusher_app
+from hub.server.websocket_protocol import MAX_MESSAGE_BYTES, EdgeWebSocketProtocol
+from sinks.pusher import PusherApp
 
 __all__ = ("address", "build_server", "check_exposure", "listen", "serve")
 
@@ -50,18 +55,29 @@ async def serve(
     """
     hub_settings = settings.hub
     check_exposure(hub_settings)
+    pusher = pusher_app(settings.pusher)
+    # One of several processes may be told by its parent and by whoever ends them all: that is no second time.
+    hurrying = HANDLED_SIGNALS if listener is None else (signal.SIGINT,)
     listener = listener or listen(hub_settings.host, hub_settings.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         opened = await open_hub(stack, settings, choice)
         edge = Edge(heartbeat_interval=hub_settings.heartbeat_interval)
-        server = build_server(opened.hub, edge, hub_settings, opened.answering)
+        server = build_server(opened.hub, edge, hub_settings, opened.answering, pusher=pusher, hurrying=hurrying)
         announce(address(listener), opened.answering)
         await server.serve(sockets=[listener])
 
 
 def build_server(
-    hub: Hub, edge: Edge, settings: HubSettings, answering: Answering, *, http: type[asyncio.Protocol] = EdgeProtocol
+    hub: Hub,
+    edge: Edge,
+    settings: HubSettings,
+    answering: Answering,
+    *,
+    http: type[asyncio.Protocol] = EdgeProtocol,
+    ws: type[asyncio.Protocol] = EdgeWebSocketProtocol,
+    pusher: PusherApp | None = None,
+    hurrying: Collection[int] = HANDLED_SIGNALS,
 ) -> DrainingServer:
     """The server over a hub that someone else opens and closes; it listens once it is given a socket to serve.
 
@@ -71,15 +87,25 @@ def build_server(
         settings: Keys, bounds and intervals.
         answering: Who answers.
         http: uvicorn's protocol class; with another than the edge's, every subscriber takes the ordinary way.
+        ws: uvicorn's protocol class for WebSockets; as `http`.
+        pusher: The app whose channels streams may be read on; None for none.
+        hurrying: The signals that, when they come a second time, break off what runs at once.
     """
     if issubclass(http, EdgeProtocol):
         # uvicorn makes a protocol for each connection and hands it no settings of ours.
         bounds = {"request_timeout": settings.request_timeout, "stuck_timeout": settings.stuck_timeout}
         http = type(http.__name__, (http,), {"__slots__": (), **bounds})
+    pings_itself = issubclass(ws, EdgeWebSocketProtocol)
+    if pings_itself:
+        ws = type(ws.__name__, (ws,), {"stuck_timeout": settings.stuck_timeout})
     config = uvicorn.Config(
-        create_app(hub, edge, settings, answering),
+        create_app(hub, edge, settings, answering, pusher=pusher),
         http=http,
-        ws="none",
+        ws=ws,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # a context of 20 KB a subscriber, and bytes that nobody could share
+        ws_ping_interval=None if pings_itself else settings.heartbeat_interval,
+        ws_ping_timeout=None,  # a slow reader's pong comes late; who takes nothing at all is given up anyway
         lifespan="off",
         log_level="warning",
         access_log=False,
@@ -89,7 +115,7 @@ def build_server(
         timeout_graceful_shutdown=5,
         limit_concurrency=_max_connections(),
     )
-    return DrainingServer(config, hub, edge, drain_timeout=settings.drain_timeout)
+    return DrainingServer(config, hub, edge, drain_timeout=settings.drain_timeout, hurrying=hurrying)
 
 
 def check_exposure(settings: HubSettings) -> None:

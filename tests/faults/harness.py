@@ -15,6 +15,7 @@ import aiohttp
 from hub.errors import StoreError
 from hub.jobs.base import Survey
 from hub.jobs.opening import open_job_queue
+from hub.jobs.server import QUEUES
 from hub.testing import ScriptedEndpoint
 from tests.faults.endpoint import MODEL, Answering
 from tests.faults.processes import HubProcess, Vitals
@@ -194,7 +195,7 @@ class World:
             return [
                 f"{key}: {held['message_id']} of {held['consumer']} for {held['time_since_delivered']} ms: "
                 f"{client.xrange(key, held['message_id'], held['message_id'])}"
-                for key in (f"{{hub:jobs}}:{name}" for name in ("again", "high", "normal", "low", "restored"))
+                for key in (f"{{hub:jobs}}:{name}" for name in (*QUEUES, "restored"))
                 for held in client.xpending_range(key, "workers", "-", "+", 20)
             ]
 

@@ -158,7 +158,7 @@ class Trial:
         with self.world.servers.client() as client:
             state = client.hgetall(f"hub:{{{asked.stream_id}}}:state")
             length = client.xlen(f"hub:{{{asked.stream_id}}}:log")
-            job = client.hget("{hub:jobs}:jobs", asked.stream_id)
+            job = dict(client.hscan_iter("{hub:jobs}:jobs", match=f"{asked.stream_id}*"))
         positions = [reader.last_seq for reader in asked.readers]
         attempts = [each.port for each in self.world.answering.asked_for(asked.key)]
         return f"{asked.stream_id} at {positions}, asked for at {attempts}, {length} entries, {state}, job {job}"

@@ -60,6 +60,19 @@ async def managed(settings):
     finally:
         log.append("closed")
 
+class Awaited:
+    async def stream(self, *, stream_id, messages, **params):
+        return None
+
+class Yielding:
+    async def stream(self, *, stream_id, messages, **params):
+        yield None
+
+awaited_stream = Awaited()
+
+def yielding_stream(settings):
+    return Yielding()
+
 def empty(settings):
     return None
 
@@ -112,6 +125,8 @@ async def test_what_has_to_be_closed_is_open_for_the_length_of_the_block(attribu
         ("an_application:number", "int has no method `stream`"),
         ("an_application:empty", "NoneType, has no method `stream`"),
         ("an_application:a_class", "has no method `stream`"),
+        ("an_application:awaited_stream", "`stream` has to be a plain function"),
+        ("an_application:yielding_stream", "yields"),
     ],
 )
 async def test_what_is_wrong_is_said(app: str, words: str, module: str) -> None:

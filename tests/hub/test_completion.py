@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.completion import Completion, fold
-from hub.errors import EndpointConnectionError, SequenceGapError
+from hub.completion import Completion, fold, fold_streams
+from hub.errors import EndpointConnectionError, InvalidRequestError, SequenceGapError
 from hub.events import (
     ApprovalRequest,
     Error,
@@ -389,3 +389,48 @@ def test_a_long_stream_folds_in_time_proportional_to_its_length() -> None:
     few, many = min(seconds(20_000) for _ in range(3)), min(seconds(80_000) for _ in range(3))
     assert few < 1.0
     assert many < 12 * few + 0.05
+
+
+# Several streams
+
+
+def of_stream(stream_id: str, *words: str) -> list[LLMEvent]:
+    return [msgspec.structs.replace(event, stream_id=stream_id) for event in a_stream(*words)]
+
+
+def test_an_event_of_another_stream_is_refused_also_where_its_position_was_there() -> None:
+    completion = Completion()
+    for event in of_stream("str_1", "Hello"):
+        completion.add(event)
+    before = completion.result()
+    for event in of_stream("str_2", "Good", " bye", " then"):
+        with pytest.raises(InvalidRequestError, match="'str_2' came among those of stream 'str_1'.*fold_streams"):
+            completion.add(event)
+    assert completion.result() == before
+    with pytest.raises(InvalidRequestError):
+        fold([*of_stream("str_1", "Hello"), *of_stream("str_2", "Good bye")])
+    with pytest.raises(InvalidRequestError):
+        Completion("str_1").add(of_stream("str_2", "Hello")[0])
+
+
+def test_a_snapshot_of_another_stream_is_refused() -> None:
+    completion = Completion("str_1")
+    with pytest.raises(InvalidRequestError, match="another|'str_1'"):
+        completion.add(snapshot(fold(a_stream("Hello")), seq=3))
+    assert completion.result().text == ""
+
+
+def test_a_stream_without_an_id_is_folded_as_any_other() -> None:
+    result = fold(of_stream("", "Hello", " world"))
+    assert (result.stream_id, result.text) == ("", "Hello world")
+
+
+def test_mixed_streams_are_folded_each_by_itself_and_in_the_order_of_their_beginning() -> None:
+    first, second = of_stream("str_1", "Hello"), of_stream("str_2", "Good", " bye")
+    mixed = [second[0], first[0], first[1], second[1], second[1], *second[2:], *first[2:]]
+    results = fold_streams(mixed)
+    assert list(results) == ["str_2", "str_1"]
+    assert results == {"str_1": fold(first), "str_2": fold(second)}
+    assert fold_streams([]) == {}
+    with pytest.raises(SequenceGapError):
+        fold_streams([*first, second[1]])

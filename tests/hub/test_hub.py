@@ -54,6 +54,13 @@ async def test_a_generation_is_started_and_read() -> None:
 
 
 @in_standing_time
+async def test_the_log_knows_about_how_much_was_asked() -> None:
+    async with Hub(Scripts()) as hub:
+        info = await hub.start(messages=HELLO)
+        assert (await hub.log(info.stream_id)).input_tokens == 4 + 2  # the message, and five letters
+
+
+@in_standing_time
 async def test_a_stream_without_a_name_gets_one() -> None:
     async with Hub(Scripts()) as hub:
         first, second = [await hub.start(messages=HELLO) for _ in range(2)]

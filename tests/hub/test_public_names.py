@@ -46,7 +46,37 @@ def in_a_new_process(code: str) -> Any:
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("name", sorted(hub.__all__))
+WITHOUT_EXTRAS = """
+import importlib.abc, json, sys
+
+EXTRAS = {"opentelemetry", "redis", "standardwebhooks", "starlette", "uvicorn", "websockets"}
+
+class NotInstalled(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+"""
+
+
+def test_a_star_import_works_without_any_extra() -> None:
+    names = in_a_new_process(f"{WITHOUT_EXTRAS}\nfrom hub import *\nprint(json.dumps(sorted(globals())))")
+    assert set(hub.__all__) <= set(names)
+    assert "OpenAIClient" in names
+    assert hub._OF_EXTRAS < hub._HOME.keys()
+
+
+@pytest.mark.parametrize(("module", "extra"), [("webhook", "webhook"), ("websocket", "server"), ("redis", "redis")])
+def test_a_sink_whose_packages_are_missing_names_the_extra(module: str, extra: str) -> None:
+    code = (
+        f"{WITHOUT_EXTRAS}\nfrom hub import MissingExtraError\n"
+        f"try:\n    import sinks.{module}\nexcept MissingExtraError as exc:\n    print(json.dumps(exc.extra))"
+    )
+    assert in_a_new_process(code) == extra
+
+
+@pytest.mark.parametrize("name", sorted(hub._HOME))
 def test_a_public_name_loads_from_the_module_that_defines_it(name: str) -> None:
     value = getattr(hub, name)
     assert value is getattr(importlib.import_module(hub._HOME[name]), name)
@@ -57,6 +87,7 @@ def test_all_and_dir_list_the_same_names() -> None:
     assert isinstance(hub.__all__, tuple)
     assert list(hub.__all__) == sorted(set(hub.__all__))
     assert set(hub.__all__) <= set(dir(hub))
+    assert set(hub._HOME) == {*hub.__all__, *hub._OF_EXTRAS}
 
 
 def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:

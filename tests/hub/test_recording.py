@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub.completion import fold
-from hub.errors import ConfigurationError, HubBusyError, StoreError, StreamExistsError
+from hub.errors import ConfigurationError, HubBusyError, StaleWriterError, StoreError, StreamExistsError
 from hub.events import Done, LLMEvent, Meta, Snapshot, Usage
 from hub.hub import Hub
 from hub.recording import continued, end, record, take_up
@@ -18,7 +18,7 @@ from hub.result import Failure
 from hub.streams.memory import MemoryStreamStore
 from hub.streams.takeover import takeover
 from hub.testing import check_grammar, collect
-from tests.contracts.generations import HELLO, WORDS, Scripted, one_by_one, whole
+from tests.contracts.generations import HELLO, WORDS, Scripted, Scripts, one_by_one, whole
 from tests.contracts.samples import a_stream, in_standing_time, meta, text, usage
 
 
@@ -137,10 +137,13 @@ class Workers:
             raise self.fails
         self.announced.add(stream_id)
 
-    async def submit(self, stream_id: str, arguments: Mapping[str, Any]) -> None:
+    async def submit(self, stream_id: str, arguments: Mapping[str, Any], *, created_at: float | None = None) -> None:
         if self.fails is not None:
             raise self.fails
         self.submitted.append((stream_id, arguments))
+
+    async def forget(self, stream_id: str, *, created_at: float | None = None) -> None:
+        self.announced.discard(stream_id)
 
     async def drain(self, timeout: float) -> None:
         self.drained.append(timeout)
@@ -152,7 +155,7 @@ async def test_a_workforce_gets_what_is_to_be_generated_and_anyone_writes_the_lo
     async with Hub(None, store, workforce=workers) as hub:
         info = await hub.start(messages=HELLO, stream_id="str_1", model="model-x", fingerprint="f")
         assert workers.submitted == [("str_1", {"messages": HELLO, "model": "model-x"})]
-        assert (info.status, info.model, hub.running) == ("running", "model-x", 3)
+        assert (info.status, info.model, hub.running) == ("queued", "model-x", 3)
         stream = await hub.log("str_1")
         assert stream.fingerprint == "f"
         await record(Scripted("str_1", [WORDS]), stream, store, await store.take_over("str_1"))
@@ -174,13 +177,13 @@ async def test_where_too_many_wait_no_stream_is_made() -> None:
 
 
 @in_standing_time
-async def test_a_stream_that_no_worker_can_be_told_of_ends() -> None:
+async def test_a_stream_that_no_worker_can_be_told_of_waits_for_one_that_finds_it() -> None:
     workers, store = Workers(), MemoryStreamStore()
     workers.fails = StoreError("away")
     async with Hub(None, store, workforce=workers) as hub:
-        with pytest.raises(StoreError):
-            await hub.start(messages=HELLO, stream_id="str_1")
-        assert (await hub.get("str_1")).status == "failed"
+        assert (await hub.start(messages=HELLO, stream_id="str_1")).status == "queued"
+        assert (await hub.get("str_1")).status == "queued"
+        assert workers.announced == {"str_1"}
 
 
 @in_standing_time
@@ -204,6 +207,65 @@ async def test_a_stream_that_is_cancelled_before_any_worker_has_it_ends_within_a
         assert isinstance(events[0], Meta)
         assert isinstance(events[-1], Done)
         assert events[-1].status == "cancelled"
+
+
+@in_standing_time
+async def test_a_stream_that_was_handed_over_and_that_no_worker_takes_can_be_cancelled() -> None:
+    workers, store = Workers(), MemoryStreamStore()
+    async with Hub(None, store, workforce=workers) as hub:
+        await hub.start(messages=HELLO, stream_id="str_1")
+        epoch = await store.take_over("str_1")
+        await store.append("str_1", WORDS[:2], epoch=epoch)
+        await hub.cancel("str_1")
+        async with asyncio.timeout(1.1):
+            events = await whole(hub)
+        check_grammar(events)
+        assert events[:2] == WORDS[:2]
+        assert fold(events).status == "cancelled"
+        with pytest.raises(StaleWriterError):
+            await store.append("str_1", WORDS[2:], epoch=epoch)
+
+
+@in_standing_time
+async def test_a_stream_whose_end_the_store_does_not_take_ends_for_its_readers_and_stays_in_the_queue() -> None:
+    class Full(MemoryStreamStore):
+        async def append(self, stream_id: str, events: Sequence[LLMEvent], *, epoch: int) -> None:
+            raise StoreError("no room")
+
+    workers = Workers()
+    async with Hub(None, Full(), workforce=workers) as hub:
+        await hub.start(messages=HELLO, stream_id="str_1")
+        await hub.cancel("str_1")
+        assert fold(await whole(hub)).status == "cancelled"
+    assert workers.announced == {"str_1"}
+
+
+@in_standing_time
+async def test_a_worker_that_stops_what_is_cancelled_ends_it_itself() -> None:
+    workers, store = Workers(), MemoryStreamStore()
+    async with Hub(None, store, workforce=workers) as hub:
+        await hub.start(messages=HELLO, stream_id="str_1")
+        stream = await store.open("str_1")
+        epoch = await store.take_over("str_1")
+        generation = Scripted("str_1", [WORDS[:2], asyncio.Event()])
+        writing = asyncio.create_task(record(generation, stream, store, epoch))
+        await stream.wait(1)
+        await hub.cancel("str_1")
+        assert await writing == "ended"
+        ended = list(stream.events)
+        await asyncio.sleep(2)
+        assert stream.events == ended
+        assert fold(ended).status == "cancelled"
+
+
+@in_standing_time
+async def test_a_stream_of_a_process_that_is_gone_can_be_cancelled_in_a_hub_that_generates_itself() -> None:
+    store = MemoryStreamStore()
+    await begun(store, *WORDS[:2])
+    async with Hub(Scripts(), store) as hub:
+        await hub.cancel("str_1")
+        async with asyncio.timeout(1.1):
+            assert fold(await whole(hub)).status == "cancelled"
 
 
 def test_a_hub_that_could_not_generate_is_refused() -> None:

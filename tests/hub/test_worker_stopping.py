@@ -135,7 +135,7 @@ class Shaky(MemoryJobQueue):
         super().__init__(clock=now)
         self.fails = set(fails)
 
-    async def join(self, worker: str, *, concurrency: int) -> MemoryMembership:
+    async def join(self, worker: str, *, concurrency: int, max_attempts: int = 3) -> MemoryMembership:
         queue = self
 
         class Member(MemoryMembership):
@@ -155,8 +155,8 @@ class Shaky(MemoryJobQueue):
                 queue.check("leave")
                 await super().leave(is_gone=is_gone)
 
-        self.workers[worker] = Member(self, worker, concurrency)
-        return self.workers[worker]
+        self.workers.append(Member(self, worker, concurrency, max_attempts))
+        return self.workers[-1]
 
     def check(self, name: str) -> None:
         if name in self.fails:

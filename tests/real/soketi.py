@@ -9,7 +9,7 @@ which would otherwise broadcast on the local network.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -83,14 +83,16 @@ client.connection.join()
 def node_modules() -> Path:
     """The folder that both are installed in; skips the test where that can't be, but fails it under CI."""
     folder = Path(sys.prefix) / "share" / "hub-tests" / "soketi-1.6.1-pusher-js-8.6.0"
-    if not (folder / "node_modules").is_dir():
-        _install(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "installing.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of several processes need it at the same time
+        if not (folder / "node_modules").is_dir():
+            _install(folder)
     return folder / "node_modules"
 
 
 def _install(folder: Path) -> None:
     node = _node()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="installing-") as making:
         (Path(making) / "package.json").write_text(json.dumps(PACKAGE))
         # npm starts node by its name.
@@ -108,11 +110,8 @@ def _install(folder: Path) -> None:
             _unavailable(f"npm did not install soketi within {INSTALL_TIMEOUT:g} s")
         if done.returncode:
             _unavailable(f"npm can't install soketi: {' '.join(done.stderr.split())[:500]}")
-        # Whole or not at all; another run may have been quicker.
-        with contextlib.suppress(OSError):
-            Path(making).rename(folder)
-        if not Path(making).exists():
-            Path(making).mkdir()  # for its owner to remove
+        Path(making).rename(folder)  # whole or not at all
+        Path(making).mkdir()  # for its owner to remove
 
 
 def _node() -> str:

@@ -16,8 +16,9 @@ from redis.asyncio import Redis
 
 from hub.errors import StoreError
 from hub.events import Done, Meta, TextDelta, Usage
-from hub.jobs.base import Finished, Job, Membership
+from hub.jobs.base import Finished, Job, Membership, Released, SetAside
 from hub.jobs.queue import RedisJobQueue
+from hub.jobs.server import QUEUES
 from hub.streams.redis import RedisStreamStore
 from hub.testing import check_grammar, collect
 from hub.worker import Worker
@@ -61,6 +62,12 @@ def quiet() -> Iterator[None]:
 async def restarted(server: RedisServer) -> None:
     await asyncio.to_thread(server.crash)
     await asyncio.to_thread(server.start)
+
+
+async def consumer(client: Redis, worker: str) -> str:
+    """What the server calls a worker."""
+    (name,) = [name.decode() for name in await client.hkeys(f"{JOBS}:workers") if name.startswith(worker.encode())]
+    return str(name)
 
 
 async def claimed(member: Membership, limit: int = 10) -> list[str]:
@@ -109,12 +116,29 @@ async def test_a_worker_that_was_never_heard_and_has_jobs_loses_them_too(queue: 
     await queue.submit("a", {})
     silent, other = [await queue.join(name, concurrency=5) for name in ("silent", "other")]
     await claimed(silent)
-    await client.hdel(f"{JOBS}:workers", "silent")
+    await client.hdel(f"{JOBS}:workers", await consumer(client, "silent"))
     taken: list[str] = []
     while not taken:
         await other.beat()
         taken = await claimed(other)
     assert taken == ["a"]
+
+
+async def test_a_worker_that_comes_back_under_its_name_is_another_one_and_the_earlier_counts_as_lost(
+    queue: RedisJobQueue,
+) -> None:
+    """As where a supervisor starts `hub work --name w` again, each time at once."""
+    await queue.submit("a", {})
+    lost = []
+    for _ in range(3):
+        member = await queue.join("w", concurrency=5)
+        jobs: list[Job] = []
+        while not jobs:
+            await member.beat()
+            jobs = list(await member.claim(5))
+        lost += [job.lost for job in jobs]
+    assert lost == [0, 1, 2]
+    assert [worker.name for worker in (await queue.survey()).workers] == ["w"]
 
 
 async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_its_own_again(queue: RedisJobQueue) -> None:
@@ -227,7 +251,9 @@ async def test_what_is_more_than_there_is_room_for_goes_back(queue: RedisJobQueu
     for name in ("a", "b", "c"):
         await queue.submit(name, {})
     member, other = [await queue.join(name, concurrency=5) for name in ("w", "other")]
-    await client.xreadgroup("workers", "w", {f"{JOBS}:normal": ">"}, count=3)  # and the reply is lost
+    await client.xreadgroup(
+        "workers", await consumer(client, "w"), {f"{JOBS}:normal": ">"}, count=3
+    )  # and the reply is lost
     await member.beat()
     assert await claimed(member, 1) == ["a"]
     assert [(job.stream_id, job.lost) for job in await other.claim(5)] == [("b", 0), ("c", 0)]
@@ -240,6 +266,29 @@ async def test_a_job_that_can_not_be_read_is_set_aside(queue: RedisJobQueue, cli
     member = await queue.join("w", concurrency=5)
     assert await claimed(member) == ["b"]
     assert [job.stream_id for job in (await queue.survey()).aside] == ["a"]
+
+
+async def test_nothing_is_left_of_jobs_that_are_done_with(queue: RedisJobQueue, client: Redis) -> None:
+    for number, name in enumerate(("finished", "forgotten", "aside", "lost", "withdrawn")):
+        await queue.announce(name, {"n": 1})
+        if name != "withdrawn":
+            await queue.submit(name, {"n": 1}, created_at=float(number))
+    await queue.withdraw("withdrawn")
+    await queue.forget("forgotten", created_at=1.0)
+    member = await queue.join("w", concurrency=5)
+    jobs = {job.stream_id: job for job in await member.claim(5)}
+    await member.settle(jobs["finished"].key, Finished())
+    await member.settle(jobs["aside"].key, SetAside("It was no good."))
+    await member.settle(jobs["lost"].key, Released(is_lost=True))
+    await queue.forget("lost", created_at=3.0)
+    assert (aside := await queue.aside("aside")) is not None
+    assert (aside.stream_id, aside.arguments) == ("aside", {"n": 1})
+    await queue.drop("aside")
+    await member.leave()
+    left = {key.decode() for key in await client.keys(f"{JOBS}:*")}
+    streams = {f"{JOBS}:{name}" for name in (*QUEUES, "restored")}
+    assert left == {f"{JOBS}:birth", *streams}
+    assert [await client.xlen(key) for key in streams] == [0] * 7
 
 
 # Workers over all of it

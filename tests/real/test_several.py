@@ -122,6 +122,20 @@ async def test_the_processes_end_with_their_parent_however_it_ends(redis_url: st
         await at_last(lambda: not any(map(runs, last)))
 
 
+@linux
+async def test_processes_that_are_killed_soon_after_they_began_are_all_replaced(redis_url: str) -> None:
+    async with several(redis_url) as (process, url):
+        for _ in range(2):
+            await at_last(lambda: len(children(process.pid)) == 2)
+            killed = children(process.pid)
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            await at_last(lambda killed=killed: len(children(process.pid) - killed) == 2)
+        async with httpx2.AsyncClient(base_url=url, timeout=TIMEOUT) as http:
+            assert (await http.get("/healthz")).status_code == 200
+        assert process.returncode is None
+
+
 async def test_several_processes_ask_for_a_store_that_they_share() -> None:
     code, _, err = await outcome(await hub("serve", "--workers", "2", "--store", "memory", "--port", "0"))
     assert code == 1

@@ -148,3 +148,40 @@ def test_an_event_name_that_is_pusher_s_own_is_refused(name: str) -> None:
 def test_a_bound_that_makes_no_sense_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match=r"at least|above 0"):
         PusherSink("chat", app=APP, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"port": "7601"}, r"PUSHER_PORT \(or port=…\) .* number from 1 to 65535; it is '7601'"),
+        ({"port": True}, r"PUSHER_PORT .* it is True"),
+        ({"app_id": 1234}, r"PUSHER_APP_ID \(or app_id=…\) must be a string; it is 1234"),
+        ({"secret": b"a-hushed-word"}, r"PUSHER_AUTH_SECRET .* must be a string; it is a bytes"),
+        ({"cluster": 5}, r"PUSHER_APP_CLUSTER .* must be a string; it is 5"),
+        ({"ssl": "no"}, r"ssl=… a bool; it is 'no'"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        PusherSink("chat", **{"app_id": "1", "key": "k", "secret": "s", "cluster": "eu", **arguments})
+    assert "hushed" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("channel", "named"),
+    [
+        (5, "a list of such names; not 5"),
+        (None, "a list of such names; not None"),
+        (["chat", 5], "Pusher channel must be a string; it is 5"),
+        (b"chat", "Pusher channel must be a string"),
+    ],
+)
+def test_a_channel_that_is_no_string_is_refused(channel: Any, named: str) -> None:
+    with pytest.raises(InvalidRequestError, match=named):
+        PusherSink(channel, app=APP)
+
+
+def test_an_event_name_that_is_no_string_is_refused() -> None:
+    name: Any = 5
+    with pytest.raises(InvalidRequestError, match="Pusher event must be a string; it is 5"):
+        PusherSink("chat", app=APP, event_name=name)

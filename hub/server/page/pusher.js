@@ -1,11 +1,17 @@
 /**
  * The events of streams out of the messages of a Pusher channel: parts joined, repeats passed over, and whatever comes
- * before its turn held back. The counterpart of Python's `sinks.pusher.Assembler`. No clock, no DOM, no storage.
+ * before its turn held back. `Assembler` is the counterpart of Python's `sinks.pusher.Assembler`: no clock, no network.
+ * `catchUpFrom` asks a hub for what the channel did not bring. No DOM, no storage.
  */
 
 import { place } from "./fold.js";
+import { CutError, readFrames } from "./sse.js";
 
 const CHUNK = "chunk";
+const FIRST_RETRY_MS = 1000;
+const MAX_RETRY_MS = 15_000;
+/** Three heartbeats: a connection this quiet is dead, though nobody told the browser. */
+const SILENCE_MS = 45_000;
 
 export class Assembler {
   #chunks = new Map();
@@ -33,16 +39,27 @@ export class Assembler {
     const isLate = event.seq <= stream.seq;
     if (stream.isDone || (isLate && event.type !== "done")) return [];
     if (isLate || place(stream.seq, event) === "next") return read(stream, event);
-    // Too early; or it merges what is known with what is not, and a snapshot has to stand for it.
+    // Too early; or it merges what is known with what is not, and something else has to stand for it.
     const first = event.seq - (event.span ?? 1) + 1;
     if (!(stream.early.get(first)?.seq >= event.seq)) stream.early.set(first, event);
     if (stream.early.size > this.#maxWaiting) throw new Error(`Event ${stream.seq + 1} is missing.`);
     return [];
   }
 
+  /** The last position that was read of this stream; -1 for none. */
+  position(streamId) {
+    return this.#streams.get(streamId)?.seq ?? -1;
+  }
+
+  /** Whether this stream's `done` was read, behind which nothing comes. */
+  isDone(streamId) {
+    return this.#streams.get(streamId)?.isDone ?? false;
+  }
+
   /**
-   * First and last position that events which have come wait for, as `[first, last]`; null where none wait. A snapshot
-   * at the last one, or later, lets them be read.
+   * First and last position that events which have come wait for, as `[first, last]`; null where none wait. The events
+   * at these let them be read, or a snapshot at the last one, or later. Where the first of them merges what was read
+   * with what was not, these are the positions of it that were not.
    */
   missing(streamId) {
     const stream = this.#streams.get(streamId);
@@ -126,4 +143,128 @@ export function readChannel(channel, onEvent, { onGap = () => {}, assembler = ne
   };
   channel.bind_global(take);
   return () => channel.unbind_global(take);
+}
+
+/**
+ * A function `catchUp(streamId)` that asks a hub for what the channel did not bring, and hands it to `onEvent` in its
+ * turn: one `snapshot` of everything so far, or the single events where it is known which are missing; then those up to
+ * the first that came on the channel meanwhile, and the `done` of a stream that has ended. What follows comes on the
+ * channel. It asks once at a time for each stream, again with growing pauses while the hub can't be reached, and not at
+ * all behind `done`. Its promise rejects where asking again is no use (401, 403, 404).
+ *
+ * @param hub The hub's address, such as "https://hub.example".
+ * @param headers Go with each request: the key.
+ * @param assembler The one that `readChannel` has.
+ * @param onEvent The one that `readChannel` has.
+ * @param signal Ends it; nothing is called afterwards.
+ */
+export function catchUpFrom(hub, { assembler, onEvent, headers = {}, signal = new AbortController().signal }) {
+  const underWay = new Map();
+  const reader = { assembler, onEvent, headers, signal };
+
+  const run = async (streamId) => {
+    let retry = FIRST_RETRY_MS;
+    try {
+      while (!signal.aborted && !assembler.isDone(streamId)) {
+        const before = assembler.position(streamId);
+        const end = await readFrom(hub, streamId, reader);
+        // Nothing is awaited behind this: a message that comes later finds this run at an end, and begins another.
+        if (end === "over" || (end === "joined" && !assembler.missing(streamId))) return;
+        if (end === "joined") continue;
+        if (assembler.position(streamId) > before) retry = FIRST_RETRY_MS;
+        await pause(retry * (0.75 + Math.random() / 2), signal);
+        retry = Math.min(retry * 2, MAX_RETRY_MS);
+      }
+    } finally {
+      underWay.delete(streamId);
+    }
+  };
+
+  return (streamId) => {
+    if (!underWay.has(streamId)) underWay.set(streamId, run(streamId));
+    return underWay.get(streamId);
+  };
+}
+
+/** Reads from the hub until the channel goes on ("joined"), nothing follows ("over") or the line breaks ("cut"). */
+async function readFrom(hub, streamId, { assembler, onEvent, headers, signal }) {
+  const connection = connectionOf(signal);
+  try {
+    const response = await ask(addressOf(hub, streamId, assembler), headers, connection.signal);
+    if (response === null) return "cut";
+    if (response.status === 204) return "over";
+    for await (const { data } of readFrames(response, connection.alive)) {
+      if (signal.aborted) return "over";
+      if (data === null) continue;
+      const event = JSON.parse(data);
+      const isAwaited = assembler.missing(streamId) !== null;
+      // What is new comes on the channel too, maybe merged with what follows, and could not be taken out of that.
+      if (!isAwaited && event.type !== "snapshot" && event.type !== "done") return "joined";
+      assembler.addEvent(event).forEach(onEvent);
+      if (assembler.isDone(streamId)) return "over";
+      if (isAwaited && !assembler.missing(streamId)) return "joined";
+    }
+    return "cut";
+  } catch (error) {
+    if (error instanceof CutError) return "cut";
+    throw error;
+  } finally {
+    connection.end();
+  }
+}
+
+function addressOf(hub, streamId, assembler) {
+  const url = new URL(`v1/streams/${encodeURIComponent(streamId)}/events`, hub.endsWith("/") ? hub : `${hub}/`);
+  const after = assembler.position(streamId);
+  url.searchParams.set("after", after);
+  // Where a few events are missing behind what was read, they are less than the whole.
+  if (after < 0 || !assembler.missing(streamId)) url.searchParams.set("snapshot", "1");
+  return url;
+}
+
+/** The hub's answer; null where another may come later. */
+async function ask(url, headers, signal) {
+  let response;
+  try {
+    response = await fetch(url, { headers: { ...headers, Accept: "text/event-stream" }, cache: "no-store", signal });
+  } catch {
+    return null;
+  }
+  const { status } = response;
+  if (response.ok) return response;
+  if (status === 408 || status === 429 || status >= 500) return null;
+  throw new Error(`The hub answers ${status} for ${url.pathname}.`);
+}
+
+/** A connection's own signal, which also fires when nothing arrives for too long. */
+function connectionOf(signal) {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  let timer = setTimeout(stop, SILENCE_MS);
+  signal.addEventListener("abort", stop, { once: true });
+  return {
+    signal: controller.signal,
+    alive() {
+      clearTimeout(timer);
+      timer = setTimeout(stop, SILENCE_MS);
+    },
+    end() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+      controller.abort();
+    },
+  };
+}
+
+/** Wait, but not once the signal fires. */
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, milliseconds);
+    signal.addEventListener("abort", end, { once: true });
+  });
 }

@@ -24,12 +24,15 @@ class Presence:
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._wal_path = f"{os.path.realpath(path)}-wal"
-        self._left: tuple[_Look, _Look] = (None, None)
-        self.note()
+        self._left = self._look()
 
     def note(self) -> None:
-        """Take the files as they are now for what this process left; after each use of them."""
-        self._left = self._look()
+        """Take the files' sizes for what this process left; after each use of them.
+
+        The files themselves stay the same as long as they are open, so others were put in their place meanwhile.
+        """
+        file, wal = self._look()
+        self._left = _unless_replaced(self._left[0], file), _unless_replaced(self._left[1], wal)
 
     def check(self) -> None:
         """Return where the files are as they were left.
@@ -45,6 +48,10 @@ class Presence:
 
     def _look(self) -> tuple[_Look, _Look]:
         return _look(self._path), _look(self._wal_path)
+
+
+def _unless_replaced(before: _Look, now: _Look) -> _Look:
+    return now if before is None or (now is not None and now[:2] == before[:2]) else before
 
 
 def _look(path: str) -> _Look:

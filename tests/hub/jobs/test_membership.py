@@ -49,7 +49,15 @@ async def server(url: str) -> AsyncIterator[Crossing]:
 @pytest.fixture
 async def membership(server: Crossing) -> AsyncIterator[RedisMembership]:
     membership = RedisMembership(
-        server, "worker", since=0.0, concurrency=9, lease=3.0, claim_wait=0.05, announced_for=10.0, max_aside=9
+        server,
+        "worker",
+        since=0.0,
+        concurrency=9,
+        max_attempts=3,
+        lease=3.0,
+        claim_wait=0.05,
+        announced_for=10.0,
+        max_aside=9,
     )
     await membership.beat()
     yield membership
@@ -57,7 +65,7 @@ async def membership(server: Crossing) -> AsyncIterator[RedisMembership]:
 
 
 async def submit(server: Crossing, stream_id: str) -> None:
-    await server.run("submit", stream_id, 100, value=encode_job({"messages": []}, "normal"))
+    await server.run("submit", stream_id, stream_id, 100, value=encode_job({"messages": []}, "normal"))
 
 
 async def held_by_server(server: Crossing) -> int:
@@ -100,7 +108,7 @@ async def test_a_job_that_comes_back_while_it_ends_is_settled_at_both_places(
     await membership.claim(1)
 
     async def taken_for_dead() -> None:
-        await server.run("bury", "worker", said(1, 0.0, 9))
+        await server.run("bury", "worker", said(1, 0.0, 9), 3)
         assert list(await membership.claim(1)) == []  # its own job, which it has
 
     server.before["finish"] = taken_for_dead

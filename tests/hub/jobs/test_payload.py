@@ -45,19 +45,19 @@ def test_two_signs_of_life_are_never_the_same() -> None:
 
 
 def test_a_survey_names_each_queue_and_whoever_has_jobs() -> None:
-    depths = [[0, b""], [2, b"90.0"], [0, b""], [1, b"101.0"]]
-    workers = [[b"one", said(3, 50.0, 10).encode(), 4], [b"ghost", b"", 1]]
+    depths = [[0, b""], [3, b"95.0"], [1, b"93.0"], [2, b"90.0"], [0, b""], [1, b"101.0"]]
+    workers = [[b"my one 3fa2", said(3, 50.0, 10).encode(), 4], [b"ghost", b"", 1]]
     aside = [[b"str_9", b"70.5", b'[3,"It broke."]', b"low"], [b"str_8", b"60", b"", b""]]
     found = survey([b"100.0", depths, 7, workers, aside])
     assert found.depths == {
-        "again": Depth(0, None),
+        "again": Depth(4, 7.0),
         "high": Depth(2, 10.0),
         "normal": Depth(0, None),
         "low": Depth(1, 0.0),
     }
     assert found.announced == 7
     assert [(each.name, each.since, each.concurrency, each.running) for each in found.workers] == [
-        ("one", 50.0, 10, 4),
+        ("my one", 50.0, 10, 4),
         ("ghost", None, None, 1),
     ]
     assert [(each.stream_id, each.reason, each.lost, each.priority) for each in found.aside] == [

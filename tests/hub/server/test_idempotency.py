@@ -63,8 +63,10 @@ async def test_two_at_the_same_moment_are_one_stream(running_hub: RunningHub) ->
 class OtherProcess(MemoryStreamStore):
     """A store in which another process makes each stream between this one's look and its own attempt."""
 
-    async def create(self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None) -> int:
-        await super().create(stream_id, model=model, fingerprint=fingerprint)
+    async def create(
+        self, stream_id: str, *, model: str | None = None, fingerprint: str | None = None, input_tokens: int = 0
+    ) -> int:
+        await super().create(stream_id, model=model, fingerprint=fingerprint, input_tokens=input_tokens)
         raise StreamExistsError(stream_id)
 
 
