@@ -25,6 +25,7 @@ from bench import (
     workers,
 )
 from bench.report import Table, machine
+from bench.sinks import tables as sinks
 
 BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
     "client_burst": clients.burst,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterable[Table]]] = {
     "caches": caches.run,
     "limits": limits.run,
     "stores": stores.run,
+    "sinks": sinks.run,
     "workers": workers.run,
     "web_processes": web_processes.run,
     "joining": joining.run,
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with these arguments, or the process's own."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks beside their peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a smoke run of less than a minute, with rough figures")
+    parser.add_argument("--quick", action="store_true", help="a smoke run, with rough figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, every round's")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:

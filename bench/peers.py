@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 __all__ = ("main",)
 
-PEERS = ("litellm", "diskcache", "langchain-openai", "pydantic-ai-slim[openai]", "openai-agents")
+PEERS = ("litellm", "diskcache", "langchain-openai", "pydantic-ai-slim[openai]", "openai-agents", "pusher")
 """`diskcache` is for LiteLLM's cache on disk; versions that have none any more don't use it."""
 
 OURSELVES = "llm-stream-hub"

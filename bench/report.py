@@ -13,7 +13,8 @@ __all__ = ("Row", "Table", "machine")
 PACKAGES = ("openai", "aiohttp", "httpx2", "msgspec", "pydantic", "uvicorn", "uvloop", "httptools", "sse-starlette")
 PEERS = (
     *("litellm", "langchain-openai", "pydantic-ai-slim", "openai-agents", "numpy"),
-    *("redis", "asyncpg", "qdrant-client", "diskcache"),
+    *("redis", "hiredis", "asyncpg", "qdrant-client", "diskcache"),
+    *("pusher", "standardwebhooks", "websockets"),
 )
 """Named where they are installed."""
 

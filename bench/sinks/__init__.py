@@ -1,0 +1,1 @@
+"""Benchmarks of the sinks; `tables` is what runs."""
