@@ -21,6 +21,7 @@ from hub.completion import fold
 from hub.events import decode_event
 from hub.flights.redis import RedisRegister, redis_flights
 from hub.flights.register import MemoryRegister, Register
+from hub.flights.timing import Timing
 from hub.redis_io.servers import open_servers
 from hub.testing import Gate, Pause, ScriptedEndpoint, chat_reply, status_reply
 from tests.hub.cache.support import Asked, call, events_of
@@ -214,9 +215,12 @@ async def test_two_workers_that_are_asked_the_same_at_once_make_one_request(serv
 
 
 @asynccontextmanager
-async def cores(url: str, count: int = 2) -> AsyncIterator[tuple[list[CacheCore], list[CacheFault]]]:
+async def cores(
+    url: str, count: int = 2, timing: Timing | None = None
+) -> AsyncIterator[tuple[list[CacheCore], list[CacheFault]]]:
     faults: list[CacheFault] = []
-    made = [CacheCore(MemoryCache(), flights=redis_flights(url), report=faults.append) for _ in range(count)]
+    flights = [redis_flights(url, timing=timing) for _ in range(count)]
+    made = [CacheCore(MemoryCache(), flights=each, report=faults.append) for each in flights]
     try:
         yield made, faults
     finally:
@@ -279,12 +283,12 @@ async def test_flights_work_over_a_cluster() -> None:
     with ClusterServer(next(iter(BINARIES.values()))) as cluster:
         gate = Gate()
         asked = Asked([gate, "Hello"])
-        async with cores(cluster.url) as ((first, second), faults):
+        patient = Timing(step_timeout=10.0)  # a cluster's nodes share the machine with all the other tests
+        async with cores(cluster.url, timing=patient) as ((first, second), faults):
             readers = [
                 asyncio.create_task(events_of(call(core, asked, str(n)))) for core in (first, second) for n in range(5)
             ]
             await gate.reached(5)
-            await asyncio.sleep(0.3)
             gate.open()
             assert {fold(await reader).text for reader in readers} == {"Hello"}
             assert (asked.calls, faults) == (5, [])
