@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hub.content import Choice, Step
-from hub.errors import SequenceGapError
+from hub.errors import InvalidRequestError, SequenceGapError
 from hub.events import (
     ApprovalRequest,
     Done,
@@ -31,7 +31,7 @@ from hub.result import (
     ToolOutput,
 )
 
-__all__ = ("Completion", "closing_events", "fold")
+__all__ = ("Completion", "closing_events", "fold", "fold_streams")
 
 CHARS_PER_TOKEN = 4
 """A common rule of thumb for English text, for streams that end before the endpoint counted."""
@@ -40,10 +40,10 @@ _BROKEN_OFF = Failure(code="interrupted", message="The answer was broken off.", 
 
 
 class Completion:
-    """Folds events in order, one `add` each, in constant time.
+    """Folds the events of one stream in order, one `add` each, in constant time.
 
-    A repeated event is passed over; a hole raises, since what is missing can't be guessed. Adding costs O(1),
-    `result()` O(length of the text).
+    A repeated event is passed over; a hole raises, since what is missing can't be guessed, and so does an event of
+    another stream. Adding costs O(1), `result()` O(length of the text).
 
     Args:
         stream_id: The stream's id, where it is known before the first event.
@@ -98,15 +98,17 @@ class Completion:
         """Take the next event in.
 
         Raises:
+            InvalidRequestError: The event is another stream's.
             SequenceGapError: Events are missing between the last one and this, or it stands for some that were added
                 and for some that were not.
         """
+        if event.stream_id != self._stream_id:  # also of an event that is passed over: it repeats nothing
+            self._name(event.stream_id)
         if event.seq <= self.last_seq:
             return
         if event.seq - event.span != self.last_seq and not isinstance(event, Snapshot):
             raise SequenceGapError(self.last_seq + 1, event.seq - event.span + 1)
         self.last_seq = event.seq
-        self._stream_id = event.stream_id
         match event:
             case TextDelta():
                 self._choice(event.choice).add_text(event)
@@ -205,6 +207,15 @@ class Completion:
         seq = self.last_seq + 1
         return [Usage.of(self._estimate(), stream_id=self._stream_id, seq=seq, step=self._step_at, attempt=attempt)]
 
+    def _name(self, stream_id: str) -> None:
+        """Learn the stream's id, or find that it is another one's."""
+        if self._stream_id:
+            raise InvalidRequestError(
+                f"An event of stream {stream_id!r} came among those of stream {self._stream_id!r}. Fold each stream by "
+                "itself: a Completion for each stream_id, or fold_streams."
+            )
+        self._stream_id = stream_id
+
     def _estimate(self) -> TokenUsage:
         """What the running attempt has used, as far as its output and what was said of the prompt tell."""
         if self._meta is None:
@@ -291,11 +302,31 @@ class Completion:
 
 
 def fold(events: Iterable[LLMEvent]) -> LLMResult:
-    """The result of a whole stream, or of its beginning."""
+    """The result of a whole stream, or of its beginning.
+
+    Raises:
+        InvalidRequestError: The events are of several streams; `fold_streams` takes those.
+        SequenceGapError: Events are missing.
+    """
     completion = Completion()
     for event in events:
         completion.add(event)
     return completion.result()
+
+
+def fold_streams(events: Iterable[LLMEvent]) -> dict[str, LLMResult]:
+    """The result of each stream by its `stream_id`, in the order in which they began; their events may come mixed.
+
+    Raises:
+        SequenceGapError: Events of a stream are missing.
+    """
+    completions: dict[str, Completion] = {}
+    for event in events:
+        completion = completions.get(event.stream_id)
+        if completion is None:
+            completion = completions[event.stream_id] = Completion(event.stream_id)
+        completion.add(event)
+    return {stream_id: completion.result() for stream_id, completion in completions.items()}
 
 
 def closing_events(

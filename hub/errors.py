@@ -338,7 +338,11 @@ class SequenceGapError(BackendError):
     """Events are missing between two that arrived."""
 
     def __init__(self, expected: int, got: int) -> None:
-        super().__init__(f"Event {expected} was due, {got} arrived: the events between them are missing.")
+        super().__init__(
+            f"Event {expected} was due, {got} arrived: the events between them are missing."
+            if got > expected
+            else f"Event {expected} was due, and one arrived that merges it with what was before it, from {got} on."
+        )
         self.expected = expected
         self.got = got
 

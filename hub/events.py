@@ -287,11 +287,11 @@ def decode_event(data: bytes | str) -> LLMEvent:
     """The event of one JSON object; members it doesn't know are passed over.
 
     Raises:
-        MalformedEventError: The bytes are no JSON, or no event.
+        MalformedEventError: The bytes are no JSON, or no event, or nested beyond reason.
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise MalformedEventError(f"Not an event: {exc}") from exc
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 from hub.errors import ClosedError, InvalidRequestError, SinkUnavailableError
 from hub.events import merge_neighbours
 from hub.sink import OpenableSink
+from hub.sink.base import trouble_of, with_trouble
 from hub.streams.log import StreamLog
 
 __all__ = ("Relay", "Relays", "SinkOpener", "SinkRequest", "checked_sinks", "read_sinks")
@@ -249,6 +250,7 @@ class _Carrier:
         self._catches_up = stream.is_closed
         self._more = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
+        self._sink: OpenableSink | None = None
 
     async def run(self) -> None:
         """Carry everything, or log why not. Nothing is raised but a cancellation."""
@@ -258,11 +260,12 @@ class _Carrier:
                 self._look()
                 await self._carry()
         except asyncio.CancelledError:
-            self._failed("the process stopped before it took all")
+            self._failed(with_trouble("the process stopped before it took all", trouble_of(self._sink)))
             raise
         except Exception as exc:
             is_late = self._limit is not None and self._limit.expired()
-            self._failed(f"it did not take the end within {self._drain_timeout:g} s" if is_late else exc)
+            words = f"it did not take the end within {self._drain_timeout:g} s"
+            self._failed(with_trouble(words, trouble_of(self._sink)) if is_late else exc)
         finally:
             self._limit = None
             unwatch()
@@ -288,7 +291,8 @@ class _Carrier:
         pause = FIRST_PAUSE
         while True:
             try:
-                async with self._opener.open(self._request, self._stream.stream_id) as sink:
+                self._sink = self._opener.open(self._request, self._stream.stream_id)
+                async with self._sink as sink:
                     await self._fill(sink)
                 return
             except SinkUnavailableError as exc:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from hub.errors import ClosedError, SinkUnavailableError
 from hub.events import LLMEvent
-from hub.sink.base import CLOSE_TIMEOUT
+from hub.sink.base import CLOSE_TIMEOUT, with_trouble
 
 __all__ = ("Outbox", "Waiting")
 
@@ -42,6 +42,7 @@ class Outbox:
         eager_bytes: Bytes after which none waits for others.
         max_bytes: Bytes that wait or are under way, after which `put` waits.
         close_timeout: Seconds that `aclose` waits for the last group, and as many for the release.
+        trouble: What the last try of `deliver` failed with, where it tries by itself; None where nothing is amiss.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Outbox:
         eager_bytes: int,
         max_bytes: int,
         close_timeout: float,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._name = name
         self._deliver = deliver
@@ -64,6 +66,7 @@ class Outbox:
         self._eager_bytes = eager_bytes
         self._max_bytes = max_bytes
         self._close_timeout = close_timeout
+        self._trouble = trouble
         self._waiting: deque[Waiting] = deque()
         self._under_way = 0
         self._bytes = 0
@@ -97,7 +100,7 @@ class Outbox:
             await self.aclose()
         except Exception as exc:
             # Its own error would hide the one that ends the block, which may be a cancellation.
-            log.warning("what was held for %s did not arrive: %s", self._name, exc)
+            log.warning("What was held did not arrive. %s", exc)
 
     async def put(self, event: LLMEvent, data: bytes) -> None:
         """Let the event wait for its group, once there is room; what was put before is passed over.
@@ -154,12 +157,15 @@ class Outbox:
             async with asyncio.timeout(self._close_timeout):
                 await self._idle.wait()
         except TimeoutError:
-            self._fail(
-                SinkUnavailableError(f"{self._name} did not take the last events within {self._close_timeout:g} s.")
-            )
+            words = f"{self._name} did not take the last events within {self._close_timeout:g} s"
+            self._fail(SinkUnavailableError(f"{with_trouble(words, self._trouble())}."))
         finally:
             task.cancel()
-            await tasks.__aexit__(None, None, None)
+            try:
+                await tasks.__aexit__(None, None, None)
+            finally:
+                if not self._idle.is_set():  # whoever waits must learn of it, also where this call was cancelled
+                    self._fail(SinkUnavailableError(f"{self._name} was closed before the last events arrived."))
 
     async def _let_go(self) -> None:
         try:

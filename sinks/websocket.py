@@ -6,10 +6,13 @@ import asyncio
 import logging
 from typing import Self
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-
-from hub.errors import ClosedError, ConfigurationError, SinkError, SinkUnavailableError
+from hub.errors import ClosedError, ConfigurationError, MissingExtraError, SinkError, SinkUnavailableError
 from hub.events import LLMEvent, encode_event
+
+try:
+    from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+except ImportError as exc:
+    raise MissingExtraError("A WebSocketSink", "server") from exc
 
 __all__ = ("WebSocketSink",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+from hub.cli.notices import log_to_standard_error
 from hub.cli.parser import build_parser
 from hub.errors import HubError
 
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     if getattr(options, "verbose", False):
-        _log_to_standard_error()
+        log_to_standard_error(logging.INFO)
     code: int = import_module(options.module).run(options)
     return code
 
@@ -66,13 +68,3 @@ def _drop_output() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
-
-
-def _log_to_standard_error() -> None:
-    import logging
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("hub: %(message)s"))
-    log = logging.getLogger("hub")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import AsyncExitStack
 
 from hub.answerer import EndpointChoice, open_answerer
 from hub.cli.chat_sinks import ChatSinks
+from hub.cli.notices import Notices, log_to_standard_error
 from hub.config import Settings
 from hub.errors import InvalidRequestError
 from hub.events import Done, Error, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, encode_event
@@ -34,23 +36,35 @@ def run(options: argparse.Namespace) -> int:
 
 async def _chat(options: argparse.Namespace, messages: list[dict[str, str]]) -> int:
     settings = Settings.load()
+    notices = log_to_standard_error(logging.WARNING)
     async with AsyncExitStack() as stack:
+        stack.callback(notices.resume)
         choice = EndpointChoice(options.base_url, options.model, options.api_key_env)
         client, answering = await open_answerer(stack, settings, choice)
         if answering.source != "endpoint":
             print(answering.notice, file=sys.stderr)
-        printer = _JSONPrinter() if options.json else _TextPrinter()
+        printer = _JSONPrinter() if options.json else _TextPrinter(notices)
         stream = client.stream(messages=messages, max_tokens=options.max_tokens, temperature=options.temperature)
         sinks = await stack.enter_async_context(ChatSinks(options.sinks, stream.stream_id))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stream.stop)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, stream.stop)
         async with stream as events:
             async for event in events:
                 printer.show(event)
                 await sinks.send(event)
+        loop.add_signal_handler(signal.SIGINT, _hurry, sinks)
         warnings = await sinks.finish()
         for warning in warnings:
             print(f"hub: {warning}", file=sys.stderr)
         return printer.exit_code or int(bool(warnings))
+
+
+def _hurry(sinks: ChatSinks) -> None:
+    """Leave the sinks little time, and the next Ctrl-C to the system, which ends the process."""
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sinks.hurry()
+    print("hub: The sinks have one second more; Ctrl-C again ends it at once.", file=sys.stderr, flush=True)
 
 
 class _JSONPrinter:
@@ -67,7 +81,8 @@ class _TextPrinter:
 
     exit_code = 0
 
-    def __init__(self) -> None:
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
         self._began_at = time.perf_counter()
         self._first_at: float | None = None
         self._answering = False
@@ -80,6 +95,7 @@ class _TextPrinter:
             case ReasoningDelta():
                 self._mark()
                 self._reasoning = True
+                self._notices.pause()
                 print(event.text, end="", flush=True, file=sys.stderr)
             case ToolCallDelta():
                 if event.name:
@@ -100,6 +116,7 @@ class _TextPrinter:
         if self._reasoning and not self._answering:
             self._end_line()
         self._answering = True
+        self._notices.pause()
         print(text, end="", flush=True)
 
     def _end_line(self) -> None:
@@ -107,6 +124,7 @@ class _TextPrinter:
         if self._answering or self._reasoning:
             print(flush=True, file=sys.stdout if self._answering else sys.stderr)
         self._answering = self._reasoning = False
+        self._notices.resume()
 
     def _summarise(self, done: Done) -> None:
         self._end_line()

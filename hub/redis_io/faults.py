@@ -19,10 +19,13 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-__all__ = ("FAULTS", "is_misplaced", "is_passing", "reason")
+__all__ = ("FAULTS", "is_misplaced", "is_passing", "printable", "reason")
 
 FAULTS: tuple[type[Exception], ...] = (RedisError, RedisClusterException, OSError)
 """What a call may raise."""
+
+MAX_WORDS = 300
+"""Characters of what a peer said that are quoted."""
 
 _PASSING = (
     ConnectionError,
@@ -62,4 +65,9 @@ def reason(exc: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(exc, (TimeoutError, OSError)):
         return str(exc) or "it does not answer"
-    return str(exc).rstrip(".") or type(exc).__name__
+    return printable(str(exc)).rstrip(".") or type(exc).__name__
+
+
+def printable(text: str) -> str:
+    """The beginning of what a peer said, for logs and terminals, which would obey some characters."""
+    return "".join(each if each.isprintable() else "?" for each in text[:MAX_WORDS])

@@ -31,6 +31,12 @@ class Outages:
         self._told_after = told_after
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
+        self._words: dict[str, str] = {}
+
+    @property
+    def trouble(self) -> str | None:
+        """Which server failed last, and how, without a full stop; None where all have answered since."""
+        return next((words for server, words in reversed(self._words.items()) if server in self._since), None)
 
     @property
     def is_any(self) -> bool:
@@ -47,18 +53,19 @@ class Outages:
             outage_timeout: Seconds for which the call is tried.
         """
         since = self._since.setdefault(server, now)
+        trouble = "can't be reached" if isinstance(exc, _UNREACHABLE) else "can't serve"
+        self._words.pop(server, None)
+        words = self._words[server] = f"Redis at {server} {trouble} ({reason(exc)})"
         # Who times out has waited already.
         is_long = now - since >= self._told_after or isinstance(exc, _SILENCE)
         if is_long and server not in self._told:
             self._told.add(server)
-            trouble = "can't be reached" if isinstance(exc, _UNREACHABLE) else "can't serve"
-            log.warning(
-                "Redis at %s %s (%s). It is tried again, for up to %g s.", server, trouble, reason(exc), outage_timeout
-            )
+            log.warning("%s. It is tried again, for up to %g s.", words, outage_timeout)
 
     def answered(self, server: str, *, now: float) -> None:
         """Take note that a call got its answer, and say so once where its absence was told."""
         since = self._since.pop(server, None)
+        self._words.pop(server, None)
         if since is not None and server in self._told:
             self._told.discard(server)
             log.warning("Redis at %s is back, after %.0f s.", server, now - since)

@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from hub.redis_io.calls import pauses
 from hub.redis_io.connection import send
-from hub.redis_io.faults import FAULTS, is_passing
+from hub.redis_io.faults import FAULTS, is_passing, reason
 from hub.redis_io.script import pack
 from hub.redis_io.servers import Node
 
@@ -45,7 +45,8 @@ class Subscription:
         on_confirmed: Gets a channel that the server has just confirmed.
         on_lost: Gets a channel that is not heard for now: its connection is lost, or the server has given it up.
             Empty where the server has refused some channel.
-        on_refused: Gets the error by which the server refuses every connection, such as for a wrong password.
+        on_refused: Gets the error by which the server refuses one channel, and that channel; or every connection, such
+            as for a wrong password, and None.
         timeout: Seconds to dial, and for each write.
     """
 
@@ -57,7 +58,7 @@ class Subscription:
         on_message: OnMessage,
         on_confirmed: OnChannel,
         on_lost: OnChannel,
-        on_refused: Callable[[Exception], None],
+        on_refused: Callable[[Exception, bytes | None], None],
         timeout: float,
     ) -> None:
         self.node = node
@@ -70,6 +71,8 @@ class Subscription:
         self._on_refused = on_refused
         self._timeout = timeout
         self._commands: deque[tuple[bytes, bytes]] = deque()
+        # The server answers in order, and doesn't say which channel it refuses.
+        self._asked: deque[bytes] = deque()
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._has_heard = False
@@ -111,9 +114,9 @@ class Subscription:
                 await self._connect_and_listen()
             except FAULTS as exc:
                 if isinstance(exc, (ResponseError, AuthenticationError)):
-                    log.warning("Redis refuses subscriptions: %s", exc)
+                    log.warning("Redis refuses subscriptions: %s", reason(exc))
                 if not is_passing(exc):
-                    self._on_refused(exc)
+                    self._on_refused(exc, None)
             except Exception:
                 log.exception("the pub/sub connection to Redis failed; it is made anew")
             for channel in tuple(self.channels):
@@ -128,6 +131,7 @@ class Subscription:
             connection = await self.node.dial()
         self._commands.clear()
         self._commands.extend((self._subscribe, channel) for channel in self.channels)
+        self._asked.clear()
         self._is_up = True
         writing = asyncio.get_running_loop().create_task(self._write(connection), name="redis pub/sub writer")
         reading = asyncio.get_running_loop().create_task(self._read(connection), name="redis pub/sub reader")
@@ -159,6 +163,7 @@ class Subscription:
                     await self._send(connection, pack(b"PING"))
             group = [self._commands.popleft() for _ in range(min(MAX_COMMANDS, len(self._commands)))]
             if group:
+                self._asked.extend(channel for verb, channel in group if verb == self._subscribe)
                 # One channel a command: on a cluster those of one command would have to lie in one slot.
                 await self._send(connection, b"".join([pack(*command) for command in group]))
 
@@ -172,14 +177,20 @@ class Subscription:
             try:
                 message = await connection.read_response()
             except ResponseError as exc:
-                log.info("Redis refuses a subscription: %s", exc)
+                log.info("Redis refuses a subscription: %s", reason(exc))
                 self._on_lost(b"")
+                if self._asked:
+                    channel = self._asked.popleft()
+                    if not is_passing(exc):
+                        self._on_refused(exc, channel)
                 continue
             self._has_heard = True
             match message:
                 case [b"message" | b"smessage", bytes(channel), bytes(data)]:
                     self._on_message(channel, data)
                 case [b"subscribe" | b"ssubscribe", bytes(channel), _]:
+                    if self._asked and self._asked[0] == channel:
+                        self._asked.popleft()
                     if channel in self.channels:
                         self._on_confirmed(channel)
                 case [b"sunsubscribe", bytes(channel), _]:

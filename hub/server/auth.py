@@ -84,9 +84,14 @@ class HostGuard:
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 421."""
+        """Pass the request on, or answer 421, or 400 where it names several hosts."""
         if scope["type"] != "lifespan":
-            host = Headers(scope=scope).get("host", "")
+            named = Headers(scope=scope).getlist("host")
+            if len(named) > 1:
+                # A proxy in front may have judged another one (RFC 9112, section 3.2, read 2026-11-21).
+                await problem(400, "The request names several hosts.")(scope, receive, send)
+                return
+            host = named[0] if named else ""
             name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
             if name.lower() not in self._hosts:
                 response = problem(421, f"This hub does not answer for the host {name[:100]!r}.")

@@ -89,6 +89,11 @@ class EdgeProtocol(HttpToolsProtocol):
             # Its bytes would go between the messages, and whoever writes it would not hear that the peer has left.
             self.transport.abort()
             return
+        if self.parser.get_http_version() != "1.1":
+            # An older one has no upgrade (RFC 6455, section 4.1, read 2026-11-21), and a proxy of its time would keep
+            # what follows for itself.
+            self.send_400_response("A WebSocket takes HTTP/1.1.")
+            return
         self._outlet.close()
         super().handle_websocket_upgrade()
         if self.flow.write_paused:

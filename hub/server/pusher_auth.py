@@ -130,7 +130,10 @@ def _member(asked: dict[str, Any]) -> str:
         try:
             info = msgspec.json.decode(info)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-            raise InvalidRequestError("user_info is JSON.") from exc
+            raise InvalidRequestError("user_info is a JSON object.") from exc
+    if not isinstance(info, dict):
+        # Pages read members' names out of it, and one member must not break those of the others.
+        raise InvalidRequestError("user_info is a JSON object.")
     data = msgspec.json.encode({"user_id": user_id, "user_info": info})
     if len(data) > MAX_MEMBER_BYTES:
         raise InvalidRequestError(f"user_id and user_info have at most {MAX_MEMBER_BYTES:,} bytes as JSON.")

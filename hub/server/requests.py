@@ -18,6 +18,12 @@ MAX_DISCARDED_BYTES = 100_000_000
 """How much of a body that is too large is read and thrown away, so that its sender gets to read the answer."""
 
 
+_SINKS = (
+    'sinks: at most 16 names, such as "live", or objects, such as {"name": "chat", "channel": "42"}, with up to 64 and '
+    "164 characters"
+)
+
+
 class Message(BaseModel):
     """One message of a conversation, in Chat Completions' form; further members go through as they are."""
 
@@ -139,8 +145,12 @@ async def read_body(request: Request, *, max_bytes: int, timeout: float) -> byte
 
 
 def _sentences(exc: ValidationError) -> str:
-    sentences = []
+    sentences: list[str] = []
     for error in exc.errors(include_input=False, include_url=False)[:5]:
+        if error["loc"][:1] == ("sinks",):  # which may be of two shapes: each would have errors of its own
+            if _SINKS not in sentences:
+                sentences.append(_SINKS)
+            continue
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
         message = "unknown member" if error["type"] == "extra_forbidden" else error["msg"]
         sentences.append(f"{where or 'body'}: {message}")

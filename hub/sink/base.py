@@ -8,7 +8,7 @@ from typing import Protocol, Self, runtime_checkable
 from hub.events import EndStatus, LLMEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, ToolResult
 from hub.result import Failure
 
-__all__ = ("CLOSE_TIMEOUT", "Endable", "OpenableSink", "Sink", "carried_text")
+__all__ = ("CLOSE_TIMEOUT", "Endable", "OpenableSink", "Sink", "Troubled", "carried_text", "trouble_of", "with_trouble")
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that a sink which failed, or was broken off, gets to close."""
@@ -53,6 +53,26 @@ class Endable(Protocol):
     def ending(self, status: EndStatus, failure: Failure | None = None) -> list[LLMEvent]:
         """The events still due, from the first one not yet handed out through `done`."""
         ...
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A sink, or what stands before one, that can say what goes wrong while it still tries."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last try failed with, without a full stop; None where it went well, or there was none."""
+        ...
+
+
+def trouble_of(sink: object) -> str | None:
+    """What goes wrong at a sink; None where nothing does, or it can't say."""
+    return sink.trouble if isinstance(sink, Troubled) else None
+
+
+def with_trouble(words: str, trouble: str | None) -> str:
+    """The words, and the cause that is known for them."""
+    return words if trouble is None else f"{words}; the last try failed: {trouble}"
 
 
 def carried_text(event: LLMEvent) -> str:

@@ -8,7 +8,7 @@ from typing import Self
 
 from hub.errors import ClosedError
 from hub.events import LLMEvent, merge, mergeable
-from hub.sink.base import CLOSE_TIMEOUT, Sink, carried_text
+from hub.sink.base import CLOSE_TIMEOUT, Sink, carried_text, trouble_of
 
 __all__ = ("Coalesce",)
 
@@ -77,6 +77,11 @@ class Coalesce:
             except Exception:
                 self._told = True
                 raise
+
+    @property
+    def trouble(self) -> str | None:
+        """As the sink behind says."""
+        return trouble_of(self._sink)
 
     async def aclose(self) -> None:
         """Send what is held and close the sink behind; a second call does nothing."""

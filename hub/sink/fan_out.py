@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from hub.errors import ClosedError, SinkError
-from hub.events import LLMEvent, merge_neighbours
-from hub.sink.base import CLOSE_TIMEOUT, Sink, carried_text
+from hub.errors import ClosedError, ConfigurationError, SinkError
+from hub.events import LLMEvent
+from hub.sink.backlog import Backlog
+from hub.sink.base import CLOSE_TIMEOUT, Sink, trouble_of, with_trouble
 
 __all__ = ("FanOut",)
 
@@ -37,6 +37,9 @@ class FanOut:
 
     Attributes:
         failures: The sinks that failed, each with its exception.
+
+    Raises:
+        ConfigurationError: There is no sink, what is given is none, or a number makes no sense.
     """
 
     def __init__(
@@ -47,6 +50,9 @@ class FanOut:
         drain_timeout: float = 5.0,
         on_failure: Callable[[Sink, Exception], None] | None = None,
     ) -> None:
+        _check(sinks)
+        if max_queue < 1 or max_queue_chars < 1 or drain_timeout < 0:
+            raise ConfigurationError("A FanOut's queues take 1 or more, and its drain_timeout is 0 seconds or more.")
         self._lanes = [_Lane(sink, max_queue, max_queue_chars, self._failed) for sink in sinks]
         self._drain_timeout = drain_timeout
         self._on_failure = on_failure
@@ -100,24 +106,30 @@ class FanOut:
 
     async def _drain(self, tasks: asyncio.TaskGroup) -> None:
         running = [lane.task for lane in self._lanes if lane.task is not None]
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             for lane in self._lanes:
                 lane.finish()
             if running:
                 await asyncio.wait(running, timeout=self._drain_timeout)
         finally:
+            # Less than the drain_timeout, where this call was cancelled.
+            seconds = min(self._drain_timeout, round(clock() - began, 2))
             for lane in self._lanes:
-                lane.break_off(TimeoutError(f"it took no end within {self._drain_timeout:g} s"))
+                lane.break_off(lambda cause: TimeoutError(with_trouble(f"it took no end within {seconds:g} s", cause)))
             await tasks.__aexit__(None, None, None)
 
     def _raise_if_all_failed(self) -> None:
         if self._lanes and all(lane.failure for lane in self._lanes):
             self._told = True
-            raise SinkError("every sink of the fan-out has failed") from self._lanes[0].failure
+            first = self._lanes[0].failure
+            words = str(first).rstrip(".") or type(first).__name__
+            raise SinkError(f"every sink of the fan-out has failed, the first one so: {words}") from first
 
     def _failed(self, sink: Sink, exc: Exception) -> None:
         self.failures.append((sink, exc))
-        log.warning("%s failed and gets no further events: %s", type(sink).__name__, exc)
+        log.warning("%s failed and gets no further events: %s", type(sink).__name__, str(exc) or type(exc).__name__)
         if self._on_failure is None:
             return
         try:
@@ -135,28 +147,22 @@ class _Lane:
         self.failure: Exception | None = None
         self.task: asyncio.Task[None] | None = None
         self._sink = sink
-        self._queue: deque[LLMEvent] = deque()
-        self._chars = 0
-        self._max_queue = max_queue
-        self._max_chars = max_chars
+        self._backlog = Backlog(max_queue, max_chars)
         self._on_failure = on_failure
         self._wake = asyncio.Event()
         self._finished = False
 
     @property
     def is_full(self) -> bool:
-        return len(self._queue) >= self._max_queue or self._chars > self._max_chars
+        return self._backlog.is_full
 
     def put(self, event: LLMEvent) -> None:
         if self.failure is not None:
             return
-        if self.is_full:
-            self._queue = deque(merge_neighbours(self._queue))
-            if self.is_full:
-                self.break_off(SinkError(f"it lags by {len(self._queue)} events"))
-                return
-        self._queue.append(event)
-        self._chars += len(carried_text(event))
+        if not self._backlog.put(event):
+            lag = len(self._backlog)
+            self.break_off(lambda cause: SinkError(with_trouble(f"it lags by {lag} events", cause)))
+            return
         self._wake.set()
 
     def finish(self) -> None:
@@ -164,10 +170,10 @@ class _Lane:
         self._finished = True
         self._wake.set()
 
-    def break_off(self, exc: Exception) -> None:
-        """End the task now, as failed, where it runs."""
+    def break_off(self, why: Callable[[str | None], Exception]) -> None:
+        """End the task now, as failed, where it runs; `why` is told what the sink says is wrong."""
         if self.task is not None and not self.task.done():
-            self._fail(exc)
+            self._fail(why(trouble_of(self._sink)))
             self.task.cancel()
 
     async def run(self) -> None:
@@ -191,10 +197,8 @@ class _Lane:
 
     async def _carry(self) -> None:
         while True:
-            while self._queue:
-                event = self._queue.popleft()
-                self._chars -= len(carried_text(event))
-                await self._sink.send(event)
+            while self._backlog:
+                await self._sink.send(self._backlog.pop())
             if self._finished:
                 return
             self._wake.clear()
@@ -203,5 +207,17 @@ class _Lane:
     def _fail(self, exc: Exception) -> None:
         if self.failure is None:
             self.failure = exc
-            self._queue.clear()
+            self._backlog.clear()
             self._on_failure(self._sink, exc)
+
+
+def _check(sinks: tuple[Sink, ...]) -> None:
+    if not sinks:
+        raise ConfigurationError("A FanOut needs a sink to send to: FanOut(first, second).")
+    for sink in sinks:
+        has_both = callable(getattr(sink, "send", None)) and callable(getattr(sink, "aclose", None))
+        if not has_both or isinstance(sink, type):
+            hint = " They are given one by one: FanOut(*sinks)." if isinstance(sink, (list, tuple)) else ""
+            raise ConfigurationError(
+                f"A FanOut sends to sinks, which have send and aclose; a {type(sink).__name__} is none.{hint}"
+            )

@@ -10,7 +10,7 @@ import msgspec
 from hub.errors import ClosedError, ConfigurationError
 from hub.events import Done, LLMEvent, Snapshot
 from hub.result import ChoiceResult, LLMResult, StepResult
-from hub.sink.base import Sink
+from hub.sink.base import Sink, trouble_of
 
 __all__ = ("Filter", "FilterType")
 
@@ -89,6 +89,11 @@ class Filter:
         # Remembered until the event is through: after a cancelled call it has to go again as it was.
         await self._sink.send(self._passing(event))
         self._sent_seq, self._covered = event.seq, None
+
+    @property
+    def trouble(self) -> str | None:
+        """As the sink behind says."""
+        return trouble_of(self._sink)
 
     async def aclose(self) -> None:
         """Close the sink behind; a second call does nothing."""

@@ -8,17 +8,17 @@ import os
 import re
 import stat
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from hub.errors import MalformedEventError, SinkError, SinkUnavailableError
+from hub.errors import ConfigurationError, MalformedEventError, SinkError, SinkUnavailableError
 from hub.events import decode_event
-from sinks.jsonl.lock import lock, unlock
+from sinks.jsonl.lock import try_lock, unlock
 
-__all__ = ("JSONLFile", "file_error", "rotated_files")
+__all__ = ("JSONLFile", "checked_path", "file_error", "is_rotated_name", "rotated_files")
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,15 @@ _BEGINNING = b'{"type":"'
 """With what each event begins: what begins otherwise is somebody else's file."""
 
 
+_ROTATED = re.compile(r"(?P<current>.+)\.[0-9]{6,}", re.DOTALL)
+
+
 class JSONLFile:
-    """Lines of events in one file, and in those that it was before. Everything here blocks.
+    """Lines of events in one file, and in those that it was before. Everything here blocks while the disk does.
 
     Each `append` locks the file while it writes, so others that go by the same lock, in this process or another, put
-    their lines between whole ones. All methods raise `SinkError` where the file system does not let them, and may be
-    called from any thread.
+    their lines between whole ones; it does not wait for the lock. All methods raise `SinkError` where the file system
+    does not let them, and may be called from any thread, one at a time.
 
     Args:
         path: Made where it is missing, for its owner alone to read; its folder is not.
@@ -39,7 +42,6 @@ class JSONLFile:
             is never split: one that is larger has a file for itself.
         max_files: How many are kept, the one without number included; None for all.
         is_durable: Whether files that are made or rotated must outlast a power cut.
-        lock_timeout: Seconds to wait while others write to the file; a write takes milliseconds.
     """
 
     def __init__(
@@ -49,24 +51,21 @@ class JSONLFile:
         max_bytes: int | None = None,
         max_files: int | None = None,
         is_durable: bool = False,
-        lock_timeout: float = 10.0,
     ) -> None:
         self.path = path
-        self._lock_timeout = lock_timeout
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._is_durable = is_durable
         self._is_synced = True
         self._file: BinaryIO | None = None
-        self._mutex = threading.Lock()
 
-    def open(self) -> None:
-        """Open or make the file, and mend its end where a writer was killed."""
-        with self._mutex, self._translated("opened"), self._locked():
-            pass
+    def open(self) -> bool:
+        """Open or make the file, and mend its end where a writer was killed; False while another one has the lock."""
+        with self._translated("opened"), self._locked() as size:
+            return size is not None
 
-    def append(self, lines: Sequence[bytes], *, sync: bool) -> None:
-        """Write lines, each with its line break.
+    def append(self, lines: Sequence[bytes], *, sync: bool) -> int:
+        """Write lines, each with its line break, and say how many: all, or less where another one has the lock.
 
         Where it raises, the file ends with the last of them that it took whole.
 
@@ -75,19 +74,22 @@ class JSONLFile:
             sync: Wait until they are on the disk.
         """
         done = 0
-        with self._mutex, self._translated("written to"):
+        with self._translated("written to"):
             while done < len(lines):
                 with self._locked() as size:
+                    if size is None:
+                        break
                     count = self._fitting(lines[done:], size)
                     if count:
                         self._write(b"".join(lines[done : done + count]), size, sync=sync)
                         done += count
                     if done < len(lines):
                         self._rotate()
+        return done
 
     def close(self) -> None:
         """Let go of the file, with what it has on the disk where that is wanted. A second call does nothing."""
-        with self._mutex, self._translated("written to"):
+        with self._translated("written to"):
             try:
                 if self._file is not None and self._is_durable and not self._is_synced:
                     os.fsync(self._file)
@@ -95,15 +97,16 @@ class JSONLFile:
                 self._let_go()
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Hold the lock on the file that has the name now; gives its size, which ends with a whole line."""
+    def _locked(self) -> Iterator[int | None]:
+        """Hold the lock on the file that has the name now; gives its size, which ends with a whole line.
+
+        None while another one has the lock.
+        """
         file = self._open()
         while True:
-            if not lock(file.fileno(), self._lock_timeout):
-                raise SinkUnavailableError(
-                    f"{self.path} has been locked by another writer for {self._lock_timeout:g} s: end that one, or "
-                    "name another file."
-                )
+            if not try_lock(file.fileno()):
+                yield None
+                return
             if _is_at(file, self.path):
                 break
             self._let_go()  # another one rotated it, or somebody moved it away
@@ -219,10 +222,34 @@ def file_error(path: Path, what: str, exc: OSError) -> SinkError:
     return SinkError(f"{path} can't be {what}: {exc.strerror or type(exc).__name__}.")
 
 
+def checked_path(path: str | PathLike[str]) -> Path:
+    """The path, if a file can have it.
+
+    Raises:
+        ConfigurationError: It has a character that no path can have.
+    """
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ConfigurationError(f"No file can have the path {os.fspath(path)!r}: it has a NUL or half a character.")
+    return Path(path)
+
+
 def rotated_files(path: Path) -> list[Path]:
     """What the file was before: those with its name and a number behind it, the oldest first."""
-    pattern = re.compile(re.escape(path.name) + r"\.[0-9]{6,}")
-    return sorted((each for each in path.parent.iterdir() if pattern.fullmatch(each.name)), key=_number)
+    return sorted((each for each in path.parent.iterdir() if _is_before(each.name, path.name)), key=_number)
+
+
+def is_rotated_name(name: str) -> bool:
+    """Whether a file of this name is taken for one that another file was before, and deleted as such."""
+    return _ROTATED.fullmatch(name) is not None
+
+
+def _is_before(name: str, current: str) -> bool:
+    match = _ROTATED.fullmatch(name)
+    return match is not None and match["current"] == current
 
 
 def _number(path: Path) -> int:

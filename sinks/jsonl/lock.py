@@ -1,14 +1,11 @@
-"""A lock on an open file for as long as something is written to it."""
+"""A lock on an open file for as long as something is written to it. Nothing here waits for it."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 
-__all__ = ("lock", "unlock")
-
-_POLL_INTERVAL = 0.002
+__all__ = ("try_lock", "unlock")
 
 if sys.platform == "win32":
     import msvcrt
@@ -16,7 +13,8 @@ if sys.platform == "win32":
     _FAR_BEYOND_THE_END = 1 << 62
     """Windows keeps others from reading what is locked, so no byte is that anyone reads."""
 
-    def _try(file_number: int) -> bool:
+    def try_lock(file_number: int) -> bool:
+        """Whether the file is ours alone now, as below; moves the file's position."""
         return _locking(file_number, msvcrt.LK_NBLCK)
 
     def unlock(file_number: int) -> None:
@@ -34,7 +32,14 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try(file_number: int) -> bool:
+    def try_lock(file_number: int) -> bool:
+        """Whether the file is ours alone now, until `unlock` or until it is closed.
+
+        Holds between any two that opened the file, be it in one process.
+
+        Raises:
+            OSError: The file system knows no locks.
+        """
         try:
             fcntl.flock(file_number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -44,19 +49,3 @@ else:
     def unlock(file_number: int) -> None:
         """Let others have the lock."""
         fcntl.flock(file_number, fcntl.LOCK_UN)
-
-
-def lock(file_number: int, timeout: float) -> bool:
-    """Whether the file is ours alone within `timeout` seconds; blocks. Closing the file lets go of it too.
-
-    Holds between any two that opened the file, be it in one process, and moves the file's position.
-
-    Raises:
-        OSError: The file system knows no locks.
-    """
-    deadline = time.monotonic() + timeout
-    while not _try(file_number):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_INTERVAL)
-    return True

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Literal, Self, get_args
 
 from hub.errors import ConfigurationError
 from hub.events import LLMEvent, encode_event
-from sinks.jsonl.file import JSONLFile
+from sinks.jsonl.file import JSONLFile, checked_path
+from sinks.jsonl.writer import LineWriter
 from sinks.outbox import Outbox, Waiting
 
 __all__ = ("Fsync", "JSONLSink")
@@ -26,7 +23,8 @@ class JSONLSink:
 
     `send` does not wait for the file but in two cases: with `done`, which returns once the stream is in the file, and
     while `max_held_bytes` are held. What gathers while one write is under way, and for up to `max_delay` seconds, goes
-    in one further write, in a thread. A write that fails ends the sink: the next `send` raises it, else `aclose`.
+    in one further write, in a thread of the file's own, for which the end of the process does not wait. A write that
+    fails ends the sink: the next `send` raises it, else `aclose`.
 
     Streams may follow each other through one sink, and several sinks may have one file, in one process or in many:
     whole lines stand between whole lines. A last line without end, left by a process that was killed, is cut off when
@@ -61,7 +59,7 @@ class JSONLSink:
         max_held_bytes: int = 8_000_000,
         close_timeout: float = 10.0,
     ) -> None:
-        self.path = Path(path)
+        self.path = checked_path(path)
         if max_bytes is not None and max_bytes < 1:
             raise ConfigurationError(
                 f"max_bytes must be 1 or more, or None for a file that never rotates, not {max_bytes}."
@@ -73,11 +71,12 @@ class JSONLSink:
         if max_delay < 0 or max_held_bytes < 1 or close_timeout <= 0:
             raise ConfigurationError("max_delay must be 0 or more, max_held_bytes and close_timeout above 0.")
         self._fsync = fsync
-        self._file = JSONLFile(self.path, max_bytes=max_bytes, max_files=max_files, is_durable=fsync != "never")
+        file = JSONLFile(self.path, max_bytes=max_bytes, max_files=max_files, is_durable=fsync != "never")
+        self._writer = LineWriter(file)
         self._outbox = Outbox(
             str(self.path),
             self._write,
-            release=partial(_in_thread, self._file.close),
+            release=self._writer.close,
             max_delay=max_delay,
             eager_bytes=_EAGER_BYTES,
             max_bytes=max_held_bytes,
@@ -92,7 +91,7 @@ class JSONLSink:
         """
         await self._outbox.__aenter__()
         try:
-            await _in_thread(self._file.open)
+            await self._writer.open()
         except BaseException:
             await self._outbox.aclose()
             raise
@@ -124,11 +123,4 @@ class JSONLSink:
     async def _write(self, group: list[Waiting]) -> None:
         ends = any(each.event.type == "done" for each in group)
         sync = self._fsync == "always" or (self._fsync == "end" and ends)
-        await _in_thread(partial(self._file.append, [each.data for each in group], sync=sync))
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    """Call the function in a thread. Cancelled, it goes on there, and nobody waits: a disk may hang for hours."""
-    working = asyncio.get_running_loop().run_in_executor(None, function)
-    working.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await asyncio.shield(working)
+        await self._writer.append([each.data for each in group], sync=sync)

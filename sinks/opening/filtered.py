@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from hub.events import LLMEvent
 from hub.sink import Filter, OpenableSink
+from hub.sink.base import trouble_of
 
 __all__ = ("FilteredSink",)
 
@@ -39,6 +40,11 @@ class FilteredSink:
     async def send(self, event: LLMEvent) -> None:
         """Send the event on, or pass over it."""
         await self._filter.send(event)
+
+    @property
+    def trouble(self) -> str | None:
+        """As the sink behind says."""
+        return trouble_of(self._sink)
 
     async def aclose(self) -> None:
         """Close both; a second call does nothing."""

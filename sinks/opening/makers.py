@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlencode
+from urllib.parse import SplitResult, unquote, urlencode
 
 from hub.errors import ConfigurationError, InvalidRequestError
 from hub.sink import OpenableSink
 from sinks.jsonl import JSONLSink
+from sinks.jsonl.file import is_rotated_name
 from sinks.opening.connections import SinkConnections, imported
+from sinks.opening.filling import PLACEHOLDER, Fill, filled_text, filled_url
 from sinks.opening.filtered import FilteredSink
 from sinks.opening.options import Options, without_none
 
-__all__ = ("MAKERS", "PLACEHOLDER", "Fill", "Make")
-
-Fill: TypeAlias = Callable[[str], str]
-"""Puts the values into a text."""
+__all__ = ("MAKERS", "Make")
 
 Make: TypeAlias = Callable[[Fill, SinkConnections | None], OpenableSink]
 """Makes a sink, on connections that are shared where there are."""
-
-PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 _REDIS_DRIVER_OPTIONS = (
     *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"),
@@ -42,14 +38,15 @@ def _redis(parts: SplitResult) -> Make:
     bounds = without_none({"max_events": options.integer("replay"), "ttl": options.number("replay_ttl")})
     if bounds.keys() == {"ttl"}:
         raise ConfigurationError("The option replay_ttl of a sink redis://… goes with replay=EVENTS.")
+    # Here, so that a server whose list of sinks has it does not start.
+    replay = imported("sinks.redis", "RedisSink", "redis").Replay(**bounds) if bounds else None
     query = urlencode(options.given(_REDIS_DRIVER_OPTIONS))
     url = parts._replace(path=f"/{path}", query=query, fragment="").geturl() if parts.netloc else None
 
     def make(fill: Fill, connections: SinkConnections | None) -> OpenableSink:
         redis = imported("sinks.redis", "RedisSink", "redis")
-        replay = redis.Replay(**bounds) if bounds else None
         where = {"url": url} if connections is None else {"connections": connections.redis(url)}
-        sink: OpenableSink = redis.RedisSink(unquote(fill(channel)), **where, replay=replay, **flags)
+        sink: OpenableSink = redis.RedisSink(filled_text(fill, channel), **where, replay=replay, **flags)
         return sink
 
     return _filtered(make, options)
@@ -74,7 +71,8 @@ def _pusher(parts: SplitResult) -> Make:
     options = Options(
         "pusher://", parts.query, ("types", "max_messages_per_second", "max_event_bytes", "event_name", "max_outage")
     )
-    if not parts.netloc or parts.path.strip("/"):
+    # Not quoted: it may be the key and the secret that stand before a host.
+    if not parts.netloc or parts.path.strip("/") or ":" in parts.netloc:
         raise ConfigurationError(
             "A sink's URL of Pusher is pusher://CHANNEL. The app is that of PUSHER_APP_ID and so on."
         )
@@ -90,7 +88,7 @@ def _pusher(parts: SplitResult) -> Make:
     def make(fill: Fill, connections: SinkConnections | None) -> OpenableSink:
         from sinks.pusher import PusherSink  # which loads an HTTP client
 
-        return PusherSink(unquote(fill(parts.netloc)), **arguments)
+        return PusherSink(filled_text(fill, parts.netloc), **arguments)
 
     return _filtered(make, options)
 
@@ -108,13 +106,15 @@ def _file(parts: SplitResult) -> Make:
             "fsync": options.text("fsync", ("never", "end", "always")),
         }
     )
-    folders = parts.path.split("/")
 
     def make(fill: Fill, connections: SinkConnections | None) -> OpenableSink:
-        filled = [fill(folder) for folder in folders]
-        if any(new in (".", "..") and new != old for new, old in zip(filled, folders, strict=True)):
-            raise InvalidRequestError("A sink's file can't lie in another folder than its URL says.")
-        return JSONLSink(Path(unquote("/".join(filled))), **arguments)
+        path = Path(filled_text(fill, parts.path))
+        if is_rotated_name(path.name) and not is_rotated_name(Path(unquote(parts.path)).name):
+            raise InvalidRequestError(
+                "A sink's file can't have a name that ends in a point and six digits or more: another one gets it when "
+                "it rotates."
+            )
+        return JSONLSink(path, **arguments)
 
     return _filtered(make, options)
 
@@ -124,9 +124,8 @@ def _webhook(parts: SplitResult) -> Make:
     url = parts._replace(fragment="").geturl()
 
     def make(fill: Fill, connections: SinkConnections | None) -> OpenableSink:
-        # Quoted one by one: what a value has in it must not begin a further parameter.
-        filled = PLACEHOLDER.sub(lambda match: quote(fill(match[0]), safe=""), url)
-        sink: OpenableSink = imported("sinks.webhook", "WebhookSink", "webhook").WebhookSink(filled)
+        webhook = imported("sinks.webhook", "WebhookSink", "webhook")
+        sink: OpenableSink = webhook.WebhookSink(filled_url(fill, url))
         return sink
 
     return make

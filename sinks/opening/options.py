@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -34,7 +35,10 @@ class Options:
         for name, value in pairs:
             if name not in known:
                 listed = f"there are {', '.join(known)}" if known else "there are none"
-                raise ConfigurationError(f"A sink {form}… has no option {name[:40]!r}; {listed}.")
+                # Behind a '?' that was not escaped stands the rest of a password, and then the host.
+                named = "such option" if "@" in query else f"option {name[:40]!r}"
+                hint = " A '?' in a password is written %3F." if "@" in query else ""
+                raise ConfigurationError(f"A sink {form}… has no {named}; {listed}.{hint}")
             if not value or len(pairs) > len(self._values):
                 raise ConfigurationError(f"A sink {form}… has each option once, as {known[0]}=VALUE.")
 
@@ -56,7 +60,7 @@ class Options:
 
     def number(self, name: str) -> float | None:
         """A number; None where it isn't there."""
-        return self._read(name, float, "a number")
+        return self._read(name, _number, "a number")
 
     def _read(self, name: str, read: Callable[[str], T | None], kind: str) -> T | None:
         if name not in self._values:
@@ -68,6 +72,11 @@ class Options:
         if value is None:
             raise ConfigurationError(f"The option {name} of a sink {self._form}… is {kind}.")
         return value
+
+
+def _number(text: str) -> float | None:
+    number = float(text)
+    return None if isnan(number) else number
 
 
 def without_none(arguments: Mapping[str, T | None]) -> dict[str, T]:

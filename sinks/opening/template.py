@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from hub.errors import ConfigurationError, InvalidRequestError
 from hub.sink import OpenableSink
 from sinks.opening.connections import SinkConnections
-from sinks.opening.makers import MAKERS, PLACEHOLDER, Make
+from sinks.opening.filling import PLACEHOLDER
+from sinks.opening.makers import MAKERS, Make
 
 __all__ = ("SinkTemplate", "open_sink")
 
@@ -48,8 +49,11 @@ class SinkTemplate:
             )
         placeholders = frozenset(PLACEHOLDER.findall(url))
         if unknown := placeholders - _VALUES:
+            # What stands before an @ may be a password.
+            shown = unknown & frozenset(PLACEHOLDER.findall(url.rpartition("@")[2]))
+            named = f"{{{min(shown)[:40]}}}" if shown else "something else in braces"
             raise ConfigurationError(
-                f"A sink's URL has {{{min(unknown)[:40]}}}, and only {{stream_id}} and {{channel}} can be filled in. "
+                f"A sink's URL has {named}, and only {{stream_id}} and {{channel}} can be filled in. "
                 "A brace that is meant is written %7B or %7D."
             )
         try:

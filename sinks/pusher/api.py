@@ -41,6 +41,9 @@ class PusherApi:
         clock: Unix seconds.
         random: From 0 to 1, spreads the repeats of many senders.
 
+    Attributes:
+        trouble: What the last request failed with, without a full stop; None where it went well, or there was none.
+
     Raises:
         InvalidRequestError: A number of seconds makes no sense.
     """
@@ -62,6 +65,7 @@ class PusherApi:
         self._clock = clock
         self._random = random
         self._session: aiohttp.ClientSession | None = None
+        self.trouble: str | None = None
 
     async def publish(self, channels: Sequence[str], messages: Sequence[Message]) -> None:
         """Send messages in order: one to all of the channels, or up to `MAX_BATCH` to a single one.
@@ -77,8 +81,10 @@ class PusherApi:
             began = loop.time()
             try:
                 await self._post(path, body)
+                self.trouble = None
                 return
             except SinkUnavailableError as exc:
+                self.trouble = str(exc).rstrip(".")
                 if give_up_at is None:
                     give_up_at = began + self._max_outage
                 delay = self._delay(attempt, exc.retry_after)
@@ -88,7 +94,7 @@ class PusherApi:
                         status=exc.status,
                         retry_after=exc.retry_after,
                     ) from exc
-                log.debug("a request to Pusher is repeated in %.1f s: %s", delay, exc)
+                log.info("%s The request is sent again in %.1f s.", exc, delay)
             await asyncio.sleep(delay)
 
     async def aclose(self) -> None:

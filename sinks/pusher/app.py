@@ -25,7 +25,8 @@ _VARIABLES = {
 # What goes into an address or a signature must mean the same there as here.
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _CLUSTER = re.compile(r"[a-z0-9-]{1,60}")
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+# Of labels that may stand in a request for an address: up to 63 characters, none of them empty.
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]{2,45}\]")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -58,12 +59,17 @@ class PusherApp:
             ("host", self.host, _HOST),
             ("auth_version", self.auth_version, _VERSION),
         ):
+            _check_text(name, value)
             if not form.fullmatch(value):
                 raise ConfigurationError(f"{_VARIABLES[name]} (or {name}=…) makes no sense: it is {value[:100]!r}.")
+        _check_text("secret", self.secret)
         if not self.secret or not self.secret.isascii() or not self.secret.isprintable() or " " in self.secret:
             raise ConfigurationError("PUSHER_AUTH_SECRET (or secret=…) may have visible ASCII characters only.")
-        if not 1 <= self.port <= 65_535:
-            raise ConfigurationError(f"PUSHER_PORT (or port=…) is a TCP port, from 1 to 65535; it is {self.port}.")
+        if not _is_a(int, self.port) or not 1 <= self.port <= 65_535:
+            shown = _shown(self.port)
+            raise ConfigurationError(f"PUSHER_PORT (or port=…) is a TCP port, a number from 1 to 65535; it is {shown}.")
+        if not _is_a(bool, self.ssl):
+            raise ConfigurationError(f"PUSHER_SCHEME is http or https, or ssl=… a bool; it is {_shown(self.ssl)}.")
 
     @classmethod
     def configured(
@@ -123,6 +129,22 @@ class PusherApp:
         return f"{'https' if self.ssl else 'http'}://{self.host}:{self.port}"
 
 
+def _is_a(kind: type, value: object) -> bool:
+    """Whether it is of this type, and of none that is derived from it: True is no port."""
+    return type(value) is kind
+
+
+def _check_text(name: str, value: object) -> None:
+    """Refuse what would fail later, such as an app's id as a number; a secret is not shown."""
+    if not isinstance(value, str):
+        shown = f"a {type(value).__name__}" if name == "secret" else _shown(value)
+        raise ConfigurationError(f"{_VARIABLES[name]} (or {name}=…) must be a string; it is {shown}.")
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:100]
+
+
 def _require(given: Mapping[str, str]) -> None:
     missing = [name for name, value in given.items() if not value]
     if missing:
@@ -131,10 +153,11 @@ def _require(given: Mapping[str, str]) -> None:
             variables[-1] += " (or PUSHER_HOST, for a compatible server)"
         listed = variables[0] if len(variables) == 1 else f"{', '.join(variables[:-1])} and {variables[-1]}"
         arguments = ", ".join(f"{name}=…" for name in missing)
-        raise ConfigurationError(f"No Pusher app is configured: set {listed}, or pass {arguments}.")
+        raise ConfigurationError(f"No Pusher app is configured: set {listed} (in code, {arguments} do as well).")
 
 
 def _cluster_host(cluster: str) -> str:
+    _check_text("cluster", cluster)
     if not _CLUSTER.fullmatch(cluster):
         raise ConfigurationError(f"PUSHER_APP_CLUSTER (or cluster=…) is no cluster: it is {cluster[:100]!r}.")
     return f"api-{cluster}.pusher.com"

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
 import msgspec
 
 from hub.errors import MalformedEventError, SequenceGapError
 from hub.events import Done, LLMEvent, Snapshot, decode_event
 from sinks.pusher.messages import CHUNK
+from sinks.pusher.parts import Part, Parts
 
 __all__ = ("Assembler",)
-
-MAX_CHUNKS = 100_000
-"""Parts of one event; ten thousand times 10 KB is more than any event."""
 
 
 class _Kind(msgspec.Struct):
     type: str
 
 
-class _Chunk(msgspec.Struct):
-    id: Annotated[str, msgspec.Meta(max_length=100)]
-    index: Annotated[int, msgspec.Meta(ge=0)]
-    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHUNKS)]
-    data: str
-
-
 _kind = msgspec.json.Decoder(_Kind)
-_chunk = msgspec.json.Decoder(_Chunk)
+_part = msgspec.json.Decoder(Part)
 
 
 @dataclass(slots=True)
@@ -46,17 +36,20 @@ class Assembler:
 
     A channel may carry several streams, one after another or at once. Pusher keeps nothing for whoever was not there:
     where events are missing, `missing` says which, and `add_event` takes them, or a `snapshot` in their place, from
-    anywhere else, such as the hub's HTTP API.
+    anywhere else, such as a hub's `GET /v1/streams/{id}/events?after=…`. What comes on the channel meanwhile is held. A
+    snapshot may end inside an event that was merged for the channel; the single events behind it, up to that one's
+    end, then stand for it.
 
     Args:
-        max_waiting: Events, and parts of events, that wait for others, at most.
+        max_waiting: Events that wait for others, at most; and parts of several events, of which one may have more.
+        max_part_bytes: Bytes of the messages whose parts wait for others, at most.
         max_streams: Streams that are remembered, also after their end, to know a repeat.
     """
 
-    def __init__(self, *, max_waiting: int = 1_000, max_streams: int = 100) -> None:
+    def __init__(self, *, max_waiting: int = 1_000, max_part_bytes: int = 32_000_000, max_streams: int = 100) -> None:
         self._max_waiting = max_waiting
         self._max_streams = max_streams
-        self._chunks: dict[str, dict[int, str]] = {}
+        self._parts = Parts(max_parts=max_waiting, max_bytes=max_part_bytes)
         self._streams: dict[str, _Stream] = {}
 
     def add(self, data: str | bytes) -> list[LLMEvent]:
@@ -66,14 +59,15 @@ class Assembler:
             data: The message's data, as it came.
 
         Raises:
-            MalformedEventError: It is neither an event nor a part of one.
+            MalformedEventError: It is neither an event nor a part of one; or the event is larger than may wait.
             SequenceGapError: More than `max_waiting` events wait for one that doesn't come.
         """
         try:
             if _kind.decode(data).type != CHUNK:
                 return self.add_event(decode_event(data))
-            whole = self._joined(_chunk.decode(data))
-        except (msgspec.DecodeError, UnicodeError) as exc:
+            size = len(data if isinstance(data, bytes) else data.encode())
+            whole = self._parts.add(_part.decode(data), size)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             raise MalformedEventError(f"Not a message of ours: {exc}") from exc
         return [] if whole is None else self.add_event(decode_event(whole))
 
@@ -91,7 +85,7 @@ class Assembler:
             return []
         if is_late or first == stream.seq + 1 or isinstance(event, Snapshot):
             return self._read(stream, event)
-        # Too early; or it merges what is known with what is not, and a snapshot has to stand for it.
+        # Too early; or it merges what is known with what is not, and something else has to stand for it.
         known = stream.early.get(first)
         if known is None or known.seq < event.seq:
             stream.early[first] = event
@@ -99,16 +93,27 @@ class Assembler:
             raise SequenceGapError(stream.seq + 1, min(stream.early))
         return []
 
+    def position(self, stream_id: str) -> int:
+        """The last position that was read of this stream; -1 for none."""
+        stream = self._streams.get(stream_id)
+        return -1 if stream is None else stream.seq
+
+    def is_done(self, stream_id: str) -> bool:
+        """Whether this stream's `done` was read, behind which nothing comes."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.is_done
+
     def missing(self, stream_id: str) -> tuple[int, int] | None:
         """First and last position that events which have come wait for; None where none wait.
 
-        A `snapshot` at the last one, or later, lets them be read.
+        The events at these let them be read, or a `snapshot` at the last one, or later. Where the first of them merges
+        what was read with what was not, these are the positions of it that were not.
         """
         stream = self._streams.get(stream_id)
         if stream is None or not stream.early:
             return None
         first = min(stream.early)
-        # One that straddles the reader's position waits for a snapshot that comprises it.
+        # One that straddles the reader's position waits for whatever reaches its end.
         return stream.seq + 1, first - 1 if first > stream.seq + 1 else stream.early[first].seq
 
     def _stream(self, stream_id: str) -> _Stream:
@@ -130,17 +135,3 @@ class Assembler:
         stream.early = {first: early for first, early in stream.early.items() if early.seq > stream.seq}
         stream.is_done = isinstance(ready[-1], Done)
         return ready
-
-    def _joined(self, chunk: _Chunk) -> str | None:
-        """The whole that this was the last missing part of."""
-        if chunk.index >= chunk.count:
-            raise MalformedEventError(f"Part {chunk.index} of {chunk.count} is none.")
-        parts = self._chunks.setdefault(chunk.id, {})
-        parts[chunk.index] = chunk.data
-        if len(parts) == chunk.count:
-            del self._chunks[chunk.id]
-            return "".join(parts[index] for index in range(chunk.count))
-        while len(self._chunks) > 1 and sum(map(len, self._chunks.values())) > max(self._max_waiting, chunk.count):
-            # What is dropped will be missing, and is told as such.
-            del self._chunks[next(each for each in self._chunks if each != chunk.id)]
-        return None

@@ -70,7 +70,8 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 def _quoted(error: object, body: bytes, secret: str) -> str:
     text = error if isinstance(error, str) else body.decode(errors="replace")
-    words = " ".join(text.replace(secret, "…").split())[:200]
+    # Printable only: it ends in logs and terminals, which obey some characters.
+    words = "".join(each if each.isprintable() else "?" for each in " ".join(text.replace(secret, "…").split())[:200])
     return f": {words.rstrip('.')}." if words else "."
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from hub.errors import ClosedError, InvalidRequestError, SinkError
 from hub.events import LLMEvent
-from hub.sink.base import CLOSE_TIMEOUT
+from hub.sink.base import CLOSE_TIMEOUT, with_trouble
 from sinks.pusher.api import MAX_BATCH, PusherApi
 from sinks.pusher.app import PusherApp
 from sinks.pusher.messages import CHUNK, MIN_EVENT_BYTES, Message, messages_of
@@ -142,7 +142,7 @@ class PusherSink:
             await self._close(CLOSE_TIMEOUT)
         except SinkError as exc:
             # Its own error would hide the one that ends the block, which may be a cancellation.
-            log.warning("a PusherSink did not send what was held for it: %s", exc)
+            log.warning("A PusherSink was left early. %s", exc)
 
     async def send(self, event: LLMEvent) -> None:
         """Queue the event, waiting while the queue is full.
@@ -162,6 +162,11 @@ class PusherSink:
             self._check()
         if self._queue.put(item):
             self._wake.set()
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last request failed with, while it is sent again; None where none did."""
+        return self._api.trouble
 
     async def aclose(self) -> None:
         """Send what is held and let the connection go; a second call does nothing.
@@ -192,11 +197,14 @@ class PusherSink:
         try:
             await asyncio.wait([self._sender], timeout=timeout)
             if not self._sender.done():
-                self._failure = SinkError(f"What was held could not be sent within {timeout:g} s.")
+                words = f"What was held could not be sent within {timeout:g} s"
+                self._failure = SinkError(f"{with_trouble(words, self.trouble)}.")
         finally:
             self._sender.cancel()
-            await self._tasks.__aexit__(None, None, None)
-            await self._api.aclose()
+            try:
+                await self._tasks.__aexit__(None, None, None)
+            finally:
+                await self._api.aclose()
         if not self._told:
             self._raise_failure()
 
@@ -207,11 +215,21 @@ class PusherSink:
                 await self._api.publish(self._channels, batch)
                 self._sent_at = asyncio.get_running_loop().time()
         except SinkError as exc:
-            self._failure = exc
-            self._outgoing.clear()
-            self._queue.clear()
+            self._fail(exc)
+        except Exception as exc:
+            # A defect of ours or of the HTTP client's. It must not cancel whoever entered, who has to learn of it.
+            # Its words may quote the address, signature included.
+            log.debug("sending to Pusher failed", exc_info=exc)
+            failure = SinkError(f"Sending to Pusher failed from within ({type(exc).__name__}); nothing more is sent.")
+            failure.__cause__ = exc
+            self._fail(failure)
         finally:
             self._room.set()
+
+    def _fail(self, exc: SinkError) -> None:
+        self._failure = exc
+        self._outgoing.clear()
+        self._queue.clear()
 
     async def _is_due(self) -> bool:
         """Wait until something may go; False once nothing will come any more."""

@@ -5,6 +5,12 @@
 --       line, entries to keep, milliseconds to keep them
 -- Reply: how many there were.
 
+-- Checked before the first write: what a script has written stays, also when it fails.
+local ttl = tonumber(ARGV[5])
+if not string.match(ARGV[4], '^%d+$') or not string.match(ARGV[5], '^%d+$') or ttl < 1 or ttl > 1e12 then
+  return redis.error_reply('ERR the bounds of the replay log make no sense')
+end
+
 local marks = {}
 for mark in string.gmatch(ARGV[3], '[^\n]+') do
   marks[#marks + 1] = mark

@@ -41,12 +41,15 @@ class RedisConnections:
             raise ConfigurationError("The time-outs of Redis are seconds: timeout above 0, outage_timeout from 0.")
         found = os.environ.get("REDIS_URL") if url is None else url
         if not found:
-            raise ConfigurationError("No URL of Redis. Set the environment variable REDIS_URL, or pass url=….")
+            raise ConfigurationError(
+                "No URL of Redis. Set the environment variable REDIS_URL (in code, url=… does as well)."
+            )
         self._servers = open_servers(found, timeout=timeout)
         self._timeout = timeout
         self.outage_timeout = outage_timeout
         self.address = self._servers.address
-        self.publishing, self.reading = self._calls(outages := Outages()), self._calls(outages)
+        self._outages = Outages()
+        self.publishing, self.reading = self._calls(), self._calls()
         self._hearings: dict[bool, Hearing] = {}
         self._closed = False
 
@@ -71,8 +74,13 @@ class RedisConnections:
             )
         return found
 
-    def _calls(self, outages: Outages) -> Calls:
-        return Calls(self._servers, timeout=self._timeout, outage_timeout=self.outage_timeout, outages=outages)
+    @property
+    def trouble(self) -> str | None:
+        """Which server failed last, and how, while it is asked again; None where none did."""
+        return self._outages.trouble
+
+    def _calls(self) -> Calls:
+        return Calls(self._servers, timeout=self._timeout, outage_timeout=self.outage_timeout, outages=self._outages)
 
     async def aclose(self) -> None:
         """Hang up; a second call does nothing."""
@@ -109,7 +117,7 @@ def channel_name(channel: str) -> bytes:
     """
     try:
         name = channel.encode()
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, AttributeError):
         name = b""
     if not name:
         raise ConfigurationError("A channel of Redis needs a name: any text that is not empty.")

@@ -19,6 +19,10 @@ def sink_error(exc: Exception, address: str, consequence: str = "") -> SinkError
         consequence: A sentence that says what came of it.
     """
     end = f" {consequence}" if consequence else ""
+    if isinstance(exc, AuthenticationError) and "authentication required" in str(exc).lower():
+        return SinkRejectedError(
+            f"Redis at {address} asks for a password, and its URL has none: redis://:PASSWORD@HOST:6379.{end}"
+        )
     if isinstance(exc, AuthenticationError):  # redis-py 8 has the server's own words for it, which say no more
         return SinkRejectedError(f"Redis at {address} refuses the user or the password of its URL.{end}")
     if is_passing(exc):

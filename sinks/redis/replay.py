@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from redis.exceptions import AuthenticationError
 
 from hub.errors import ConfigurationError, MalformedEventError
 from hub.events import LLMEvent, decode_event
 from hub.redis_io.calls import Calls
-from hub.redis_io.faults import FAULTS
+from hub.redis_io.faults import FAULTS, is_passing, printable
 from hub.redis_io.script import Script
 from sinks.redis.faults import sink_error
 
@@ -30,6 +31,10 @@ READ = Script(_FOLDER / "read.lua", keys=1, arguments=3)
 BEGINNING = b"-"
 """The id at which a log begins, whatever is in it."""
 
+MAX_EVENTS = 1_000_000_000
+MAX_TTL = 315_360_000
+"""Ten years: Redis refuses a time that overflows its clock only once the script has written."""
+
 MAX_PAGE_EVENTS = 500
 MAX_PAGE_BYTES = 500_000
 MAX_LOOK = 1_000
@@ -41,8 +46,9 @@ class Replay:
     """How much of a channel is kept for readers that come late or lose their connection.
 
     Args:
-        max_events: Entries that are kept, of all the channel's streams together; Redis may keep some 100 more.
-        ttl: Seconds after the last event at which the log is dropped.
+        max_events: Entries that are kept, of all the channel's streams together, up to a thousand million; Redis may
+            keep some 100 more.
+        ttl: Seconds after the last event at which the log is dropped, up to ten years.
 
     Raises:
         ConfigurationError: A number makes no sense.
@@ -52,8 +58,12 @@ class Replay:
     ttl: float = 3600.0
 
     def __post_init__(self) -> None:
-        if self.max_events < 1 or self.ttl < 0.001:
-            raise ConfigurationError("A replay log keeps at least one event, and for at least a millisecond.")
+        # So that NaN is refused too.
+        if not 1 <= self.max_events <= MAX_EVENTS or not 0.001 <= self.ttl <= MAX_TTL:
+            raise ConfigurationError(
+                f"A replay log keeps at least one event and at most {MAX_EVENTS:,} (max_events), for 0.001 to "
+                f"{MAX_TTL:,} seconds (ttl)."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +148,10 @@ class ReplayLog:
         try:
             return await self._calls.run(self._key, script.call((self._key,), *arguments), script=script)
         except FAULTS as exc:
-            raise sink_error(
-                exc, self._address, "The replay log can't be read; pass replay=False where there is none."
-            ) from exc
+            # Who is away, or refuses the user, refuses the channel too; else a user may hear it and not read the log.
+            is_of_log = not isinstance(exc, AuthenticationError) and not is_passing(exc)
+            advice = "; pass replay=False where there is none" if is_of_log else ""
+            raise sink_error(exc, self._address, f"The replay log can't be read{advice}.") from exc
 
 
 def behind(id_: bytes) -> bytes:
@@ -175,5 +186,5 @@ def decoded(data: bytes) -> LLMEvent | None:
     try:
         return decode_event(data)
     except MalformedEventError as exc:
-        log.warning("a message that is no event is passed over: %s", exc)
+        log.warning("a message that is no event is passed over: %s", printable(str(exc)))  # which may quote it
         return None

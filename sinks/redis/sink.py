@@ -15,7 +15,7 @@ from hub.redis_io.background import Background
 from hub.redis_io.calls import Calls
 from hub.redis_io.faults import FAULTS
 from hub.redis_io.script import Script, pack
-from hub.sink.base import CLOSE_TIMEOUT
+from hub.sink.base import CLOSE_TIMEOUT, with_trouble
 from sinks.redis.connections import RedisConnections, channel_name, chosen
 from sinks.redis.faults import sink_error
 from sinks.redis.positions import Place, Positions
@@ -94,6 +94,8 @@ class RedisSink:
         timeout: float = 2.0,
         outage_timeout: float = 30.0,
     ) -> None:
+        if replay is not None and not isinstance(replay, Replay):
+            raise ConfigurationError("A RedisSink's replay is a Replay, such as replay=Replay(), or None for no log.")
         if max_buffer < 1:
             raise ConfigurationError("A RedisSink's max_buffer is at least 1 event.")
         self.lost: tuple[Undelivered, ...] = ()
@@ -131,7 +133,8 @@ class RedisSink:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.aclose()
         except TimeoutError:
-            log.warning("%s may not have reached channel %r: there was no more time.", _listed(self.lost), self._name)
+            words = f"{_listed(self.lost)} may not have reached channel {self._name!r}: there was no more time"
+            log.warning("%s.", with_trouble(words, self.trouble))
         except Exception as exc:
             # Its own error would hide the one that ends the block, which may be a cancellation.
             log.warning("%s", exc)
@@ -158,6 +161,11 @@ class RedisSink:
         if event.type == "done":
             await self._published()
 
+    @property
+    def trouble(self) -> str | None:
+        """Which server failed last, and how, while it is asked again; None where none did."""
+        return self._connections.trouble
+
     async def aclose(self) -> None:
         """Have everything published, and hang up; a second call does nothing.
 
@@ -171,11 +179,13 @@ class RedisSink:
             if self._background is not None and not self._told:
                 await self._published()
         finally:
-            if self._background is not None:
-                await self._background.aclose()
-            self._note_lost()
-            if self._owns_connections:
-                await self._connections.aclose()
+            try:
+                if self._background is not None:
+                    await self._background.aclose()
+            finally:
+                self._give_up()
+                if self._owns_connections:
+                    await self._connections.aclose()
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -239,6 +249,15 @@ class RedisSink:
         else:
             self._failure = SinkError(f"Publishing failed ({exc}). {consequence}")
         self._failure.__cause__ = exc
+        self._progress.set()
+
+    def _give_up(self) -> None:
+        """Tell whoever waits in `send` that nothing more is sent, where something was left."""
+        self._note_lost()
+        if self.lost and self._failure is None:
+            self._failure = SinkError(
+                f"The sink was closed in haste: {_listed(self.lost)} may not have reached channel {self._name!r}."
+            )
         self._progress.set()
 
     def _note_lost(self) -> None:

@@ -214,8 +214,10 @@ class RedisSubscription:
             self._sought = (event.stream_id, last)
             self._readings.append(_Reading(start, only=event.stream_id))
             return
-        self._positions.take(event.stream_id, event.seq - event.span)  # told once
-        self._complain(SequenceGapError(last + 1, event.seq - event.span + 1))
+        first = max(event.seq - event.span + 1, 0)
+        # Told once. One that merges what was read with what was not can't be taken in part, and is passed over.
+        self._positions.take(event.stream_id, event.seq if first <= last + 1 else first - 1)
+        self._complain(SequenceGapError(last + 1, first))
 
     def _admit(self, reading: _Reading) -> bool:
         """Take a reading's events up to one that does not adjoin; False where that one is due now."""
@@ -304,7 +306,8 @@ def subscribe(
             that is heard.
         history: Begin with all that the log has, streams that are over included.
         replay: Look for a replay log. False saves a reader the calls where there is none.
-        on_gap: `raise` raises `SequenceGapError` where events are missing; `pass` says so in the log and goes on.
+        on_gap: `raise` raises `SequenceGapError` where events are missing; `pass` says so in the log and goes on. A
+            message that merges what was read with what was not is passed over, and what was not read of it missing.
         max_queue: Messages that wait for the reader, at most. What comes beyond is dropped here and read from the log.
         max_queue_bytes: Bytes of them, at most.
         timeout: Seconds that Redis has for an answer, before it is asked again.

@@ -14,7 +14,7 @@ from io import BytesIO
 import aiohttp
 from yarl import URL
 
-from hub.errors import SinkRejectedError, SinkUnavailableError
+from hub.errors import SinkError, SinkRejectedError, SinkUnavailableError
 from sinks.webhook.payload import Batch
 from sinks.webhook.signature import Signer
 
@@ -33,6 +33,10 @@ _MAX_WRITTEN_AT_ONCE = 65_536
 
 class Delivery:
     """Brings batches to one URL, one at a time.
+
+    Attributes:
+        name: What is named in messages.
+        trouble: What the last attempt failed with; None where it went well, or there was none.
 
     Args:
         url: Where to.
@@ -58,6 +62,7 @@ class Delivery:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.name = f"The webhook of {url.host}"  # the path of a URL is often its password
+        self.trouble: str | None = None
         self._url = url
         self._signer = signer
         self._request_timeout = request_timeout
@@ -73,6 +78,7 @@ class Delivery:
         Raises:
             SinkRejectedError: It refuses, and would again.
             SinkUnavailableError: It did not for as long as it is tried.
+            SinkError: It can't be asked at all.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -83,13 +89,15 @@ class Delivery:
             try:
                 await self._attempt(session, batch, min(self._request_timeout, left))
             except SinkUnavailableError as exc:
+                self.trouble = f"it{str(exc).removeprefix(self.name).rstrip('.')}"
                 delay = backoff(attempt, self._min_delay, self._max_delay, self._jitter())
                 delay = max(delay, exc.retry_after or 0.0)
                 if clock() - began + delay >= self._give_up_after:
                     raise self._given_up(exc, attempt, clock() - began) from exc
-                log.info("attempt %d at %s failed, the next is in %.1f s: %s", attempt, batch.id, delay, exc)
+                log.info("%s It was attempt %d; the next is in %.1f s.", exc, attempt, delay)
                 await asyncio.sleep(delay)
             else:
+                self.trouble = None
                 return
 
     async def _attempt(self, session: aiohttp.ClientSession, batch: Batch, timeout: float) -> None:
@@ -109,6 +117,8 @@ class Delivery:
             raise SinkUnavailableError(f"{self.name} answered with something that is no HTTP.") from None
         except (aiohttp.ClientError, OSError) as exc:
             raise SinkUnavailableError(f"{self.name} can't be reached: {_reason(exc)}.") from exc
+        except (ValueError, RuntimeError) as exc:  # a host that no look-up takes, a lent session that is closed
+            raise SinkError(f"{self.name} can't be asked: {_said(exc, self._url)}.") from None
         if not 200 <= status < 300:
             raise self._refusal(status, parse_retry_after(wanted, self._now()))
 
@@ -155,6 +165,12 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 def _reason(exc: Exception) -> str:
     return (exc.strerror if isinstance(exc, OSError) else None) or type(exc).__name__
+
+
+def _said(exc: Exception, url: URL) -> str:
+    """What an exception says, unless it names the URL."""
+    text = str(exc).rstrip(".")
+    return type(exc).__name__ if not text or url.path in text else text
 
 
 async def _read_off(response: aiohttp.ClientResponse) -> None:

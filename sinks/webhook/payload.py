@@ -56,7 +56,7 @@ def events_of(body: bytes) -> list[LLMEvent]:
     """
     try:
         return _decoder.decode(body).data.events
-    except (msgspec.DecodeError, UnicodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise MalformedEventError(f"Not a webhook of events: {exc}") from exc
 
 

@@ -15,11 +15,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from standardwebhooks import Webhook
-
-from hub.errors import ConfigurationError, InvalidRequestError
+from hub.errors import ConfigurationError, InvalidRequestError, MissingExtraError
 from hub.events import LLMEvent
 from sinks.webhook.payload import Batch, events_of
+
+try:
+    from standardwebhooks import Webhook
+except ImportError as exc:
+    raise MissingExtraError("A WebhookSink", "webhook") from exc
 
 __all__ = ("Signer", "new_secret", "verify")
 
@@ -28,6 +31,9 @@ TOLERANCE = 300.0
 
 _PREFIX = "whsec_"
 _KEY_BYTES = range(24, 65)
+_MAX_DIGITS = 11
+"""Of a time that a calendar can say: with twelve, its year may have five."""
+
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
@@ -112,7 +118,9 @@ def _signed(headers: Mapping[str, str]) -> tuple[str, int, str]:
     if missing:
         raise InvalidRequestError(f"No signed webhook: {', '.join(missing)} is missing.")
     message_id, timestamp, signature = (found[name] for name in _HEADERS)
-    if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
+    if not message_id.isascii():  # what a server makes of other bytes may have no UTF-8 to be signed
+        raise InvalidRequestError("No signed webhook: webhook-id is no ASCII, as all that are sent are.")
+    if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= _MAX_DIGITS):
         raise InvalidRequestError("No signed webhook: webhook-timestamp is no number of seconds.")
     return message_id, int(timestamp), signature
 

@@ -93,6 +93,7 @@ class WebhookSink:
             eager_bytes=max_batch_bytes,
             max_bytes=max_held_bytes,
             close_timeout=close_timeout,
+            trouble=lambda: self._delivery.trouble,
         )
 
     async def __aenter__(self) -> Self:
@@ -114,6 +115,11 @@ class WebhookSink:
         await self._outbox.put(event, encode_event(event))
         if event.type == "done":
             await self._outbox.flush()
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last request failed with, while it is sent again; None where none did."""
+        return self._delivery.trouble
 
     async def aclose(self) -> None:
         """Send what is held, for at most `close_timeout` seconds; a second call does nothing.
@@ -137,7 +143,9 @@ class WebhookSink:
 def _secret(given: str | Sequence[str] | None) -> str | Sequence[str]:
     secret = os.environ.get("WEBHOOK_SECRET", "") if given is None else given
     if not secret:
-        raise ConfigurationError("Set the environment variable WEBHOOK_SECRET, or pass secret=…: webhooks are signed.")
+        raise ConfigurationError(
+            "Webhooks are signed: set the environment variable WEBHOOK_SECRET (in code, secret=… does as well)."
+        )
     return secret
 
 
@@ -148,12 +156,24 @@ def _checked(url: str, *, allow_http: bool) -> URL:
         parsed = URL()
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigurationError("The URL of a webhook is not of the form https://host/path.")
+    if not _can_be_looked_up(parsed.raw_host):
+        raise ConfigurationError(
+            "The host of a webhook's URL has a label that is empty, or longer than 63 characters: no name has."
+        )
     if parsed.scheme == "http" and not allow_http and not _is_this_machine(parsed.host):
         raise ConfigurationError(
-            f"The webhook of {parsed.host} has a URL of http, which anyone on the way can read: give one of https, or "
-            "pass allow_http=True."
+            f"The webhook of {parsed.host} has a URL of http, which anyone on the way can read: give one of https (in "
+            "code, allow_http=True takes it all the same)."
         )
     return parsed
+
+
+def _can_be_looked_up(host: str | None) -> bool:
+    try:
+        (host or "").encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_this_machine(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 from hub.events import LLMEvent
 from sinks.jsonl import JSONLSink, read_events
-from sinks.jsonl.lock import lock, unlock
+from sinks.jsonl.lock import try_lock, unlock
 
 from .sink_sides import Side
 
@@ -41,12 +42,19 @@ class Reader:
         self._last = self.read()
 
 
+def wait_for_lock(file: BinaryIO) -> None:
+    """Have the lock on a file, once those who write to it let go of it."""
+    deadline = time.monotonic() + 5
+    while not try_lock(file.fileno()):
+        assert time.monotonic() < deadline, "the lock is not to be had"
+
+
 def holding(file: BinaryIO) -> Callable[[bool], None]:
     """Keeps the lock on a file, as another sink does while it writes."""
 
     def hold(held: bool) -> None:
         if held:
-            assert lock(file.fileno(), 5)
+            wait_for_lock(file)
         else:
             unlock(file.fileno())
 

@@ -164,6 +164,26 @@ async def test_a_sink_that_hangs_holds_up_nobody_and_is_broken_off_after_the_end
     ]
 
 
+@in_standing_time
+async def test_a_sink_that_is_broken_off_is_reported_with_what_it_says_is_wrong(
+    logged: Callable[[], list[str]],
+) -> None:
+    class Troubled(Hanging):
+        trouble = "it answered 503"
+
+    async with Relays(Book(live=[Troubled()]), drain_timeout=10.0) as relays:
+        stream = a_log()
+        relay = relays.begin(stream, [SinkRequest("live")])
+        stream.append(WORDS)
+        await relay.wait(60.0)
+    assert logged() == [
+        (
+            "sink live of stream str_1 failed and gets nothing more of it: it did not take the end within 10 s; "
+            "the last try failed: it answered 503"
+        )
+    ]
+
+
 @pytest.mark.parametrize("error", [SinkRejectedError("refused"), ConnectionError("refused"), TimeoutError("refused")])
 @in_standing_time
 async def test_a_sink_that_fails_gets_nothing_more_and_the_others_go_on(
@@ -497,4 +517,4 @@ async def test_a_worker_without_sinks_says_so_and_writes_the_stream(logged: Call
     async with office.worker():
         await office.submit("str_1", sinks=["live"])
         assert await office.events() == WORDS
-    assert "stream str_1 names sinks, and there are none here" in logged()
+    assert any("stream str_1 names sinks; this worker has none" in line and "HUB_SINKS" in line for line in logged())

@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from importlib.resources import files
 
 import pytest
+from redis.exceptions import ResponseError
 
 from hub.completion import fold
 from hub.errors import SequenceGapError, SinkRejectedError
@@ -68,6 +70,32 @@ async def test_the_log_is_bounded_and_expires(server: RedisServer) -> None:
     async with client_of(server.url) as redis:
         assert 300 <= await redis.xlen("{chat:42}:replay") <= 450
         assert 95_000 < await redis.pttl("{chat:42}:replay") <= 100_000
+
+
+@pytest.mark.parametrize(("max_events", "ttl"), [("10", str(10**19)), ("10", "nan"), ("1e9", "1000"), ("10", "0")])
+async def test_bounds_that_redis_would_refuse_are_refused_before_anything_is_written(
+    server: RedisServer, max_events: str, ttl: str
+) -> None:
+    event = words_of(1)[0]
+    async with client_of(server.url) as redis, redis.pubsub() as pubsub:
+        await pubsub.subscribe(CHANNEL)
+        script = (files("sinks.redis") / "append.lua").read_text()
+        keys = (CHANNEL, "{chat:42}:replay")
+        with pytest.raises(ResponseError, match="bounds of the replay log"):
+            await redis.eval(script, 2, *keys, "PUBLISH", encode_event(event), mark(event), max_events, ttl)
+        assert await redis.dbsize() == 0
+        assert await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.05) is None
+
+
+async def test_a_user_who_may_not_hear_the_channel_is_told_at_once(server: RedisServer) -> None:
+    async with client_of(server.url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "deaf", "on", ">secret", "~*", "+@all", "resetchannels")
+    url = server.url.replace("//", "//deaf:secret@")
+    for replay in (False, True):
+        async with asyncio.timeout(10):
+            with pytest.raises(SinkRejectedError, match="channel") as raised:
+                await subscribe(CHANNEL, url=url, replay=replay, outage_timeout=60.0).__aenter__()
+            assert "secret" not in str(raised.value)
 
 
 async def test_a_flood_to_a_slow_server_arrives_whole_in_few_calls(server: RedisServer) -> None:

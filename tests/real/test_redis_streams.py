@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hub.errors import ConfigurationError, StaleWriterError, StoreError, StreamNotFoundError
@@ -63,7 +64,7 @@ async def test_a_process_has_three_connections_whatever_it_follows_and_none_afte
         logs = []
         for n in range(50):
             await writer.create(f"str_{n}")
-            await writer.append(f"str_{n}", [meta(0)], epoch=1)
+            await writer.append(f"str_{n}", [msgspec.structs.replace(meta(0), stream_id=f"str_{n}")], epoch=1)
             logs.append(await follower.open(f"str_{n}"))
         # The writer hears nothing here, as it watches nothing; the follower appends nothing.
         assert int((await redis.info("clients"))["connected_clients"]) == before + 4

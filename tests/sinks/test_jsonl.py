@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,10 +20,11 @@ from hub.events import LLMEvent, encode_event
 from hub.sink import FanOut, pump
 from sinks.jsonl import JSONLSink, read_events
 from sinks.jsonl.file import JSONLFile, rotated_files
-from sinks.jsonl.lock import lock
+from sinks.jsonl.lock import try_lock
+from sinks.jsonl.writer import LineWriter
 from sinks.memory import MemorySink
 
-from ..contracts.samples import a_stream, done, meta, source, text, unmergeable, words
+from ..contracts.samples import a_stream, done, meta, source, text, turns, unmergeable, words
 
 STREAM = a_stream("Hello", " world", "\x00😀 שלום\r\n\u2028")
 
@@ -170,41 +173,182 @@ async def test_a_file_that_somebody_removes_is_made_anew(tmp_path: Path) -> None
     assert list(read_events(path)) == [done(1)]
 
 
-async def test_a_disk_that_hangs_is_left_and_gets_what_was_under_way_once_it_works(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    with path.open("a+b") as other:
-        sink = await JSONLSink(path, close_timeout=0.05, max_delay=0).__aenter__()
-        assert lock(other.fileno(), 1)
-        await sink.send(text(0))
-        with pytest.raises(SinkUnavailableError, match=r"within 0\.05 s"):
-            await sink.aclose()
-    await asyncio.get_running_loop().shutdown_default_executor()
-    assert list(read_events(path)) == [text(0)]
+class HungDisk:
+    """A call to the system takes until it is `free`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
+        self.reached = threading.Event()
+        self.free = threading.Event()
+        self._call = getattr(module, name)
+        monkeypatch.setattr(module, name, self._hang)
+
+    def _hang(self, *args: Any) -> Any:
+        self.reached.set()
+        assert self.free.wait(20)
+        return self._call(*args)
 
 
-async def test_what_no_thread_was_free_for_in_time_is_written_and_closed_later(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    loop, free = asyncio.get_running_loop(), threading.Event()
-    loop.set_default_executor(ThreadPoolExecutor(1))
-    sink = await JSONLSink(path, close_timeout=0.05, max_delay=0).__aenter__()
-    loop.run_in_executor(None, free.wait)
+def threads(*paths: Path) -> list[threading.Thread]:
+    """Those that write to these files."""
+    names = {f"JSONL {path.name}" for path in paths}
+    return [each for each in threading.enumerate() if each.name in names]
+
+
+def wait_for_threads(*paths: Path) -> None:
+    for each in threads(*paths):
+        each.join(20)
+    assert not threads(*paths)
+
+
+async def test_a_disk_that_hangs_is_left_and_gets_what_was_under_way_once_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hung.jsonl"
+    path.touch()
+    sink = await JSONLSink(path, close_timeout=0.05, max_delay=0, fsync="never").__aenter__()
+    disk = HungDisk(monkeypatch, os.path, "samestat")  # before it writes
     await sink.send(text(0))
     with pytest.raises(SinkUnavailableError, match=r"within 0\.05 s"):
         await sink.aclose()
-    free.set()
-    await loop.shutdown_default_executor()
+    assert len(threads(path)) == 1
+    assert path.read_bytes() == b""
+    disk.free.set()
+    wait_for_threads(path)
     assert list(read_events(path)) == [text(0)]
+
+
+async def test_disks_that_hang_take_no_thread_of_the_loops_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    paths = [tmp_path / f"hung-{n}.jsonl" for n in range(3)]
+    sinks = [await JSONLSink(path, close_timeout=0.01, max_delay=0).__aenter__() for path in paths]
+    disk = HungDisk(monkeypatch, os, "fsync")
+    sending = [asyncio.ensure_future(sink.send(done(0))) for sink in sinks]
+    assert await asyncio.wait_for(loop.run_in_executor(None, disk.reached.wait, 20), 20)
+    for each in sinks:
+        with suppress(SinkUnavailableError):
+            await each.aclose()
+    assert len(threads(*paths)) == 3
+    assert [type(each) for each in await asyncio.gather(*sending, return_exceptions=True)] == 3 * [SinkUnavailableError]
+    await asyncio.wait_for(loop.shutdown_default_executor(), 20)
+    disk.free.set()
+    wait_for_threads(*paths)
+
+
+HANGING_PROCESS = """
+import asyncio, os, sys, threading
+
+from hub.events import Done
+from sinks.jsonl import JSONLSink
+
+
+async def main():
+    async with JSONLSink(sys.argv[1], close_timeout=0.05) as sink:
+        os.fsync = lambda file: threading.Event().wait()
+        sending = asyncio.ensure_future(sink.send(Done(stream_id="str_1", seq=0, status="completed")))
+        await asyncio.wait([sending], timeout=0.05)
+    print(type((await asyncio.gather(sending, return_exceptions=True))[0]).__name__)
+
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_ends_also_where_a_disk_never_answers(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.touch()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANGING_PROCESS, str(path)), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 20)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, said) == (0, b"SinkUnavailableError\n")
+
+
+async def test_a_file_that_another_one_has_locked_costs_no_thread_and_is_written_to_once_it_is_free(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "locked.jsonl"
+    with path.open("a+b") as other:
+        assert try_lock(other.fileno())
+        opening = [asyncio.ensure_future(write(path, [done(n)])) for n in range(5)]
+        while not threads(path):
+            await turns(1)
+        while threads(path):  # between two tries there is none
+            await turns(1)
+        assert not any(each.done() for each in opening)
+    await asyncio.wait_for(asyncio.gather(*opening), 20)
+    assert sorted(event.seq for event in read_events(path)) == [0, 1, 2, 3, 4]
+
+
+async def test_many_sinks_of_a_disk_that_hangs_take_one_thread_and_hold_nothing_when_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hung.jsonl"
+    sinks = [await JSONLSink(path, close_timeout=0.01, max_delay=0, fsync="never").__aenter__() for _ in range(5)]
+    disk = HungDisk(monkeypatch, os.path, "samestat")
+    for number, sink in enumerate(sinks):
+        await sink.send(text(number))
+    await asyncio.to_thread(disk.reached.wait, 20)
+    for sink in sinks:
+        with pytest.raises(SinkUnavailableError):
+            await sink.aclose()
+    assert len(threads(path)) == 1
+    disk.free.set()
+    wait_for_threads(path)
+    assert list(read_events(path)) == [text(0)]
+
+
+async def test_what_is_cancelled_while_another_one_has_the_lock_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "locked-2.jsonl"
+    with path.open("a+b") as other:
+        sink = await JSONLSink(path, close_timeout=0.05, max_delay=0).__aenter__()
+        assert try_lock(other.fileno())
+        await sink.send(text(0))
+        with pytest.raises(SinkUnavailableError, match=r"within 0\.05 s"):
+            await sink.aclose()
+    wait_for_threads(path)
+    assert path.read_bytes() == b""
 
 
 async def test_a_writer_that_keeps_the_lock_for_good_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    file = JSONLFile(path, lock_timeout=0.01)
+    writer = LineWriter(JSONLFile(path), lock_timeout=0.01)
     with path.open("a+b") as other:
-        assert lock(other.fileno(), 1)
-        with pytest.raises(SinkUnavailableError, match="locked by another writer"):
-            file.append([b"{}\n"], sync=False)
-    file.close()
+        assert try_lock(other.fileno())
+        for call in (writer.open(), writer.append([b"{}\n"], sync=False)):
+            with pytest.raises(SinkUnavailableError, match=r"locked by another writer for 0\.01 s"):
+                await call
+    await writer.close()
     assert path.read_bytes() == b""
+
+
+async def test_a_process_that_may_have_no_more_threads_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path = tmp_path / "x.jsonl"
+    sink = await JSONLSink(path).__aenter__()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(SinkUnavailableError, match="no more threads"):
+            await sink.send(done(0))
+    await sink.aclose()
+
+
+@pytest.mark.parametrize("path", ["x\0y.jsonl", "x\ud800.jsonl"], ids=["NUL", "half a character"])
+def test_a_path_that_no_file_can_have_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="No file can have the path"):
+        JSONLSink(path)
+    with pytest.raises(ConfigurationError, match="No file can have the path"):
+        next(read_events(path))
 
 
 async def test_a_held_file_holds_the_producer_back_at_the_bound(tmp_path: Path) -> None:
@@ -212,7 +356,7 @@ async def test_a_held_file_holds_the_producer_back_at_the_bound(tmp_path: Path) 
     kept = MemorySink()
     with path.open("a+b", buffering=0) as other:
         async with JSONLSink(path, max_held_bytes=300) as sink:
-            assert lock(other.fileno(), 1)
+            assert try_lock(other.fileno())
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     for event in unmergeable(50):

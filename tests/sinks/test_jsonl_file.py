@@ -6,6 +6,8 @@ import logging
 import multiprocessing
 import os
 import resource
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hub.errors import MalformedEventError, SinkError
 from hub.events import LLMEvent, encode_event
 from sinks.jsonl import read_events
 from sinks.jsonl.file import JSONLFile, rotated_files
+from sinks.jsonl.lock import try_lock, unlock
 
 from ..contracts.samples import a_stream, text, words
 
@@ -162,6 +165,73 @@ def test_a_reader_reads_each_event_once_whatever_rotates_meanwhile(tmp_path: Pat
     assert [*read, *events] == words(4)
 
 
+@pytest.mark.parametrize("count", [5, 70], ids=["a few files", "more than are open at once"])
+def test_a_reader_reads_what_a_writer_deletes_meanwhile(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "x.jsonl"
+    append(path, words(count), max_bytes=1, max_files=count)
+    events = read_events(path)
+    read = [next(events)]
+    append(path, words(4, first=count + 1), max_bytes=1, max_files=count)
+    assert len(rotated_files(path)) == count - 1
+    assert [*read, *events] == words(count)
+
+
+def test_a_reader_that_is_left_far_behind_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    append(path, words(80), max_bytes=1)
+    events = read_events(path)
+    next(events)
+    for each in rotated_files(path):
+        each.unlink()
+    with pytest.raises(SinkError, match="can't be read: No such file"):
+        list(events)
+
+
+def test_a_reader_passes_over_what_is_deleted_just_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.jsonl"
+    append(path, words(4), max_bytes=1)
+    oldest = rotated_files(path)[0]
+    list_folder = Path.iterdir
+
+    def list_and_delete(folder: Path) -> list[Path]:
+        listed = list(list_folder(folder))
+        oldest.unlink()
+        return listed
+
+    monkeypatch.setattr(Path, "iterdir", list_and_delete)
+    assert list(read_events(path)) == words(3, first=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which alone lists what is open")
+def test_a_reader_that_is_given_up_leaves_no_file_open(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    append(path, words(4), max_bytes=1)
+    opened = Path("/proc/self/fd")
+    before = len(list(opened.iterdir()))
+    events = read_events(path)
+    next(events)
+    assert len(list(opened.iterdir())) > before
+    del events
+    assert len(list(opened.iterdir())) == before
+
+
+def test_what_another_one_has_locked_is_left_to_a_later_try(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    file = JSONLFile(path)
+    with path.open("a+b") as other:
+        assert try_lock(other.fileno())
+        assert not file.open()
+        assert file.append(lines(EVENTS), sync=False) == 0
+        unlock(other.fileno())
+        assert file.open()
+        assert file.append(lines(EVENTS), sync=False) == len(EVENTS)
+        assert try_lock(other.fileno())
+    file.close()
+    assert list(read_events(path)) == EVENTS
+
+
 def test_a_reader_between_a_rotation_and_the_next_file_reads_each_once(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     append(path, words(2))
@@ -187,7 +257,8 @@ def write_apart(path: Path, stream_id: str) -> None:
     """What one process writes."""
     file = JSONLFile(path, max_bytes=2000)
     for event in a_stream(*("x" * n for n in range(40)), stream_id=stream_id):
-        file.append([line(event)], sync=False)
+        while not file.append([line(event)], sync=False):
+            time.sleep(0.001)  # the other process has the lock
     file.close()
 
 

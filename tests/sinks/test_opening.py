@@ -213,6 +213,14 @@ async def test_types_of_a_url_are_those_that_pass(tmp_path: Path) -> None:
         ("redis://:hunter2@host/chat?sharded=hunter2", "sharded of a sink redis://… is 1 or 0"),
         ("redis://:hunter2@host/chat?replay=hunter2", "replay of a sink redis://… is a whole number"),
         ("redis://:hunter2@host/chat?replay_ttl=9", "goes with replay"),
+        ("redis://:hunter2@host/chat?replay=9&replay_ttl=nan", "is a number"),
+        ("redis://:hunter2@host/chat?replay=9&replay_ttl=inf", "at least one event"),
+        ("redis://:hunter2@host/chat?replay=9&replay_ttl=1e300", "at least one event"),
+        ("redis://:hunt?hunter2@host/chat", "no such option"),
+        ("redis://:hunt?hunter2@host/chat", "written %3F"),
+        ("redis://:hunt{hunter2}@host/chat", "something else in braces"),
+        ("redis://:hunt{hunter2}@host/{chanel}", "{chanel}"),
+        ("pusher://key:hunter2@chat", "pusher://CHANNEL"),
         ("redis://:hunter2@host/chat?sharded=1&sharded=1", "each option once"),
         ("redis://:hunter2@host/chat?sharded", "each option once"),
         ("redis://:hunter2@{channel}/chat", "can't be filled in"),
@@ -255,12 +263,60 @@ def test_a_value_that_could_mean_something_else_is_refused(url: str, value: str 
         open_sink(url, channel=value)
 
 
+@pytest.mark.parametrize(("path", "value"), [("/{channel}", "a.000001"), ("/a.{channel}", "20261121")])
+def test_a_value_makes_no_name_that_another_file_gets_when_it_rotates(path: str, value: str) -> None:
+    with pytest.raises(InvalidRequestError, match="when it rotates"):
+        open_sink(f"file://{path}", channel=value)
+    open_sink(f"file://{path}.jsonl", channel=value)
+    open_sink(f"file://{path}/x", channel=value)
+    open_sink("file:///{channel}%2E20261121", channel=value)  # which is for the operator to say
+
+
 @pytest.mark.parametrize(
     ("path", "value"), [("/{channel}/x", ".."), ("/a/{channel}", ".."), ("/a/.{channel}/b", "."), ("/{channel}/x", ".")]
 )
 def test_a_value_leads_to_no_other_folder(path: str, value: str) -> None:
     with pytest.raises(InvalidRequestError, match="folder"):
         open_sink(f"file://{path}", channel=value)
+
+
+@pytest.mark.parametrize(
+    ("url", "value"),
+    [
+        ("https://h/tenants/{channel}/in", ".."),
+        ("https://h/tenants/{channel}/in", "."),
+        ("https://h/tenants/{channel}?a={channel}", ".."),
+        ("https://h/tenants/%2e{channel}/in", "."),
+        ("https://h/tenants/x%2F{channel}/in", ".."),
+        ("https://h/tenants/%2{channel}/in", "e"),
+        ("https://h/tenants/%2{channel}../in", "f"),
+        ("https://u:p@h/tenants/.{channel}/in", "."),
+        ("file:///x/%2e{channel}/e.jsonl", "."),
+        ("file:///x/y%2F{channel}/e.jsonl", ".."),
+        ("redis://h/a/{channel}", ".."),
+        ("redis://h/{channel}", "."),
+        ("pusher://a%2F{channel}", ".."),
+    ],
+)
+def test_a_value_steps_out_of_no_part_of_a_url(environment: pytest.MonkeyPatch, url: str, value: str) -> None:
+    environment.setenv("WEBHOOK_SECRET", new_secret())
+    with pytest.raises(InvalidRequestError, match="another folder, or path"):
+        open_sink(url, channel=value)
+
+
+def test_a_stream_id_steps_out_of_no_path_either(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("WEBHOOK_SECRET", new_secret())
+    with pytest.raises(InvalidRequestError, match="another folder, or path"):
+        open_sink("https://h/{channel}{stream_id}/in", channel=".", stream_id=".")
+
+
+async def test_dots_in_a_query_are_the_receivers(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("WEBHOOK_SECRET", new_secret())
+    async with ScriptedEndpoint(handler=lambda request: Reply(framing="length")) as endpoint:
+        origin = endpoint.base_url.removesuffix("/v1")
+        async with open_sink(f"{origin}/a/../in?c=x/{{channel}}", channel="..") as sink:
+            await sink.send(STREAM[-1])
+    assert [request.path for request in endpoint.requests] == ["/in?c=x/.."]
 
 
 def test_dots_of_the_operators_own_stand(tmp_path: Path) -> None:

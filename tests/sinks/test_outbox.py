@@ -209,6 +209,18 @@ async def test_a_release_that_hangs_is_left_and_said() -> None:
 
 
 @in_standing_time
+async def test_the_last_cause_is_said_where_a_group_did_not_arrive_in_time() -> None:
+    transport = Transport()
+    transport.gate.clear()
+    outbox = transport.outbox(trouble=lambda: "it answered 503")
+    await outbox.__aenter__()
+    await put(outbox, text(1))
+    words = "^The test did not take the last events within 5 s; the last try failed: it answered 503.$"
+    with pytest.raises(SinkUnavailableError, match=words):
+        await outbox.aclose()
+
+
+@in_standing_time
 async def test_a_group_that_did_not_arrive_is_said_before_a_release_that_hangs() -> None:
     async def hang(*_: object) -> None:
         await asyncio.Event().wait()
@@ -248,6 +260,72 @@ async def test_a_cancelled_close_lets_go_all_the_same() -> None:
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert transport.releases == 1
+
+
+@pytest.mark.parametrize("cancelled_after", [0.0, 5.5], ids=["waiting for the last group", "letting go"])
+@in_standing_time
+async def test_whoever_waits_learns_of_a_close_that_is_cancelled(cancelled_after: float) -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    transport = Transport()
+    outbox = Outbox(
+        "The test", transport.deliver, release=hang, max_delay=0, eager_bytes=1, max_bytes=1, close_timeout=5.0
+    )
+    await outbox.__aenter__()
+    transport.gate.clear()
+    await put(outbox, text(1))
+    flushing = asyncio.ensure_future(outbox.flush())
+    waiting_for_room = asyncio.ensure_future(put(outbox, text(2)))
+    closing = asyncio.ensure_future(outbox.aclose())
+    await turns()
+    await asyncio.sleep(cancelled_after)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(SinkUnavailableError, match="The test"):
+        await flushing
+    with pytest.raises(ClosedError):
+        await waiting_for_room
+    with pytest.raises(SinkUnavailableError, match="The test"):
+        await outbox.flush()
+
+
+@in_standing_time
+async def test_a_close_that_is_cancelled_at_once_is_learned_of_too() -> None:
+    transport = Transport()
+    outbox = await transport.outbox().__aenter__()
+    transport.gate.clear()
+    await put(outbox, text(1))
+    flushing = asyncio.ensure_future(outbox.flush())
+    await turns()
+    closing = asyncio.ensure_future(outbox.aclose())
+    await asyncio.sleep(0)  # it has begun
+    closing.cancel()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(SinkUnavailableError, match="was closed before the last events arrived"):
+        await flushing
+
+
+@in_standing_time
+async def test_a_close_that_is_cancelled_after_everything_arrived_is_no_failure() -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def deliver(group: list[Waiting]) -> None:
+        pass
+
+    outbox = Outbox("The test", deliver, release=hang, max_delay=0, eager_bytes=1, max_bytes=1, close_timeout=5.0)
+    await outbox.__aenter__()
+    await put(outbox, text(1))
+    closing = asyncio.ensure_future(outbox.aclose())
+    await turns()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await outbox.flush()
 
 
 @in_standing_time

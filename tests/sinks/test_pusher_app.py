@@ -43,6 +43,7 @@ def test_arguments_win_over_the_environment() -> None:
     ("variables", "url"),
     [
         ({"PUSHER_HOST": "soketi.internal"}, "https://soketi.internal:443"),
+        ({"PUSHER_HOST": "soketi_1.internal."}, "https://soketi_1.internal.:443"),
         ({"PUSHER_HOST": "127.0.0.1", "PUSHER_SCHEME": "http"}, "http://127.0.0.1:80"),
         ({"PUSHER_HOST": "[::1]", "PUSHER_SCHEME": "http", "PUSHER_PORT": "6001"}, "http://[::1]:6001"),
         ({"PUSHER_APP_CLUSTER": " ap3 "}, "https://api-ap3.pusher.com:443"),
@@ -62,12 +63,14 @@ def test_all_that_is_missing_is_named_in_one_sentence() -> None:
         PusherApp.configured(environ={"PUSHER_AUTH_KEY": "key"})
     assert str(caught.value) == (
         "No Pusher app is configured: set PUSHER_APP_ID, PUSHER_AUTH_SECRET and PUSHER_APP_CLUSTER (or PUSHER_HOST, "
-        "for a compatible server), or pass app_id=…, secret=…, cluster=…."
+        "for a compatible server) (in code, app_id=…, secret=…, cluster=… do as well)."
     )
 
 
 def test_one_thing_that_is_missing_is_named_alone() -> None:
-    with pytest.raises(ConfigurationError, match=r"configured: set PUSHER_AUTH_SECRET, or pass secret=…\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"configured: set PUSHER_AUTH_SECRET \(in code, secret=… do as well\)\.$"
+    ):
         PusherApp.configured(environ={**ENVIRON, "PUSHER_AUTH_SECRET": ""})
 
 
@@ -79,6 +82,11 @@ def test_one_thing_that_is_missing_is_named_alone() -> None:
         ("PUSHER_AUTH_SECRET", "hush\x00"),
         ("PUSHER_APP_CLUSTER", "eu/evil"),
         ("PUSHER_HOST", "user:pw@host"),
+        ("PUSHER_HOST", "a..b"),
+        ("PUSHER_HOST", ".example"),
+        ("PUSHER_HOST", "a" * 64 + ".example"),
+        ("PUSHER_HOST", ".".join(["a" * 60] * 5)),
+        ("PUSHER_HOST", "[]"),
         ("PUSHER_PORT", "0"),
         ("PUSHER_PORT", "66000"),
         ("PUSHER_PORT", "http"),

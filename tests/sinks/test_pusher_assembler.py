@@ -6,11 +6,12 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.completion import fold
 from hub.errors import MalformedEventError, SequenceGapError
-from hub.events import LLMEvent, Snapshot, TextDelta, ToolResult, decode_event, encode_event
+from hub.events import LLMEvent, Snapshot, TextDelta, ToolResult, decode_event, encode_event, merge
 from hub.result import LLMResult
 from sinks.pusher import Assembler
 from sinks.pusher.messages import MIN_EVENT_BYTES, messages_of
@@ -129,6 +130,32 @@ def test_an_event_that_merges_known_with_unknown_waits_for_a_snapshot_of_all_of_
     assert reader.add_event(snapshot) == [snapshot, done(5)]
 
 
+def test_single_events_up_to_its_end_stand_for_one_that_merges_known_with_unknown() -> None:
+    events = a_stream("a", "b", "c", "d", "e")
+    reader = Assembler()
+    snapshot = Snapshot(stream_id=STREAM, seq=2, result=fold(events[:3]), reason="requested")
+    reader.add_event(snapshot)
+    assert reader.add_event(merge(events[1:5])) == []
+    assert reader.add_event(events[5]) == []
+    assert reader.missing(STREAM) == (3, 4)
+    assert [read for event in events[3:5] for read in reader.add_event(event)] == events[3:6]
+    assert reader.missing(STREAM) is None
+    assert [read for event in events[6:] for read in reader.add_event(event)] == events[6:]
+
+
+def test_a_reader_knows_how_far_it_is_in_each_stream() -> None:
+    reader = Assembler()
+    assert (reader.position(STREAM), reader.is_done(STREAM)) == (-1, False)
+    events = a_stream("a", "b")
+    for event in events[:-1]:
+        reader.add_event(event)
+        assert (reader.position(STREAM), reader.is_done(STREAM)) == (event.seq, False)
+    reader.add_event(TextDelta(stream_id="str_2", seq=9, text="a"))
+    assert reader.position("str_2") == -1
+    reader.add_event(events[-1])
+    assert (reader.position(STREAM), reader.is_done(STREAM)) == (events[-1].seq, True)
+
+
 @pytest.mark.parametrize("done_comes_first", [True, False])
 def test_a_snapshot_of_the_whole_does_not_stand_for_the_end(done_comes_first: bool) -> None:
     events = a_stream("a", "b")
@@ -165,12 +192,50 @@ def test_a_reader_does_not_wait_with_more_than_it_may() -> None:
     assert (caught.value.expected, caught.value.got) == (0, 2)
 
 
+def part_of(id_: str, index: int, count: int, data: str = "") -> bytes:
+    return msgspec.json.encode({"type": "chunk", "id": id_, "index": index, "count": count, "data": data})
+
+
 def test_parts_that_were_never_completed_make_room() -> None:
     reader = Assembler(max_waiting=10)
     for number in range(30):
         reader.add(parts_of(text(0, "x" * 3_000), chunk_id=f"lost-{number}")[0])
     assert read(*parts_of(text(0, "y" * 9_000)), reader=reader) == [text(0, "y" * 9_000)]
-    assert len(reader._chunks) <= 10
+    assert len(reader._parts) <= 10
+
+
+def test_a_sender_does_not_choose_how_much_waits() -> None:
+    reader = Assembler(max_waiting=10, max_part_bytes=10_000)
+    for number in range(30):
+        reader.add(part_of(f"lost-{number % 3}", number // 3, 100_000))
+    assert len(reader._parts) <= 10
+    for number in range(3):
+        reader.add(part_of("lost", number, 100_000, "x" * 3_000))
+    with pytest.raises(MalformedEventError, match="more than 10,000 bytes"):
+        reader.add(part_of("lost", 3, 100_000, "x" * 3_000))
+    assert len(reader._parts) == 0
+    assert read(*parts_of(text(0, "y" * 9_000)), reader=reader) == [text(0, "y" * 9_000)]
+
+
+def test_an_event_may_have_more_parts_than_events_may_wait() -> None:
+    assert read(*parts_of(text(0, "y" * 9_000)), reader=Assembler(max_waiting=1)) == [text(0, "y" * 9_000)]
+
+
+def test_a_part_that_disagrees_with_its_event_is_malformed_and_the_event_is_read() -> None:
+    reader = Assembler()
+    parts = parts_of(text(0, "y" * 3_000), chunk_id="a")
+    reader.add(parts[0])
+    for index, count in ((0, 2), (5, 10), (len(parts), len(parts))):
+        with pytest.raises(MalformedEventError, match=f"Part {index} of {count}"):
+            reader.add(part_of("a", index, count))
+    assert read(*parts[1:], reader=reader) == [text(0, "y" * 3_000)]
+
+
+def test_a_part_that_comes_again_weighs_once() -> None:
+    reader = Assembler(max_part_bytes=10_000)
+    for _ in range(100):
+        assert reader.add(part_of("a", 0, 2, "x" * 3_000)) == []
+    assert len(reader._parts) == 1
 
 
 @pytest.mark.parametrize(

@@ -319,3 +319,56 @@ async def test_a_sink_that_waits_for_room_hears_of_the_failure() -> None:
             with pytest.raises(SinkUnavailableError):
                 await send_many(sink)
         assert now() < 5
+
+
+async def test_a_defect_within_fails_the_sink_and_cancels_nobody() -> None:
+    async def send_on(sink: PusherSink) -> None:
+        for seq in range(1, 1_000):
+            await asyncio.sleep(0)
+            await sink.send(text(seq))
+
+    async with asyncio.timeout(10), StrictPusher() as server:
+        whole = MemorySink()
+        async with sink_of(server, clock=[].pop) as broken_sink, FanOut(broken_sink, whole) as fan_out:
+            await pump(source(ANSWER), fan_out)
+        assert whole.events == ANSWER
+        assert isinstance(fan_out.failures[0][1], SinkError)
+        # The second request asks a clock that is broken, when the connection is open.
+        async with sink_of(server, clock=[time.time()].pop) as sink:
+            await sink.send(meta(0))
+            with pytest.raises(SinkError, match=r"failed from within \(IndexError\)") as caught:
+                await send_on(sink)
+            assert isinstance(caught.value.__cause__, IndexError)
+
+
+def test_what_an_answer_says_obeys_no_terminal() -> None:
+    app = PusherApp(app_id="1", key=KEY, secret=SECRET, host="h")
+    error = refusal(app, 403, {}, b"\x1b[2J\x07 no \xe2\x80\xae more" + b"x" * 5_000, now=0.0)
+    assert error is not None
+    assert "?[2J? no ? more" in str(error)
+    assert str(error).isprintable()
+    assert len(str(error)) < 400
+
+
+@in_leaping_time
+async def test_a_fan_out_that_waits_in_vain_says_what_pusher_answered(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with StrictPusher() as server:
+        server.next_answers += [answering(503, "later")] * 100
+        async with sink_of(server) as sink, FanOut(sink, MemorySink(), drain_timeout=5.0) as fan_out:
+            await fan_out.send(meta(0))
+            await fan_out.aclose()
+        ((_, error),) = fan_out.failures
+    cause = "the last try failed: Pusher at 127.0.0.1 answered 503: later"
+    assert str(error) == f"it took no end within 5 s; {cause}"
+    assert "Pusher at 127.0.0.1 answered 503: later. The request is sent again in 0.1 s." in caplog.messages
+
+
+@in_leaping_time
+async def test_a_request_that_was_taken_at_last_is_no_trouble() -> None:
+    async with StrictPusher() as server:
+        server.next_answers.append(answering(503, "later"))
+        async with sink_of(server) as sink:
+            await sink.send(meta(0))
+            await server.has(1)
+        assert sink.trouble is None

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from hub.errors import ClosedError, ConfigurationError, MalformedEventError, SinkRejectedError, SinkUnavailableError
+from hub.errors import (
+    ClosedError,
+    ConfigurationError,
+    MalformedEventError,
+    SinkError,
+    SinkRejectedError,
+    SinkUnavailableError,
+)
 from hub.events import LLMEvent, decode_event, encode_event
 from hub.sink import FanOut
 from hub.testing import Gate
@@ -271,7 +278,8 @@ async def test_closing_raises_what_nobody_was_told() -> None:
     ("answer", "said"),
     [
         (b"-NOPERM No permissions to access a channel\r\n", "refuses what it was asked for"),
-        (b"-NOAUTH Authentication required.\r\n", "refuses the user or the password"),
+        (b"-NOAUTH Authentication required.\r\n", "asks for a password, and its URL has none"),
+        (b"-WRONGPASS invalid username-password pair\r\n", "refuses the user or the password"),
         (b"-WRONGTYPE Operation against a key\r\n", "refuses what it was asked for"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "refuses what it was asked for"),
         (b"+OK\r\n", "is none"),
@@ -314,6 +322,35 @@ async def test_a_block_that_raises_waits_for_a_second_at_most_and_keeps_its_own_
         with pytest.raises(ZeroDivisionError):
             await break_off()
     assert sink.lost == (Undelivered("str_1", 1, 1),)
+
+
+@pytest.mark.parametrize("event", [done(1), text(1)])
+@pytest.mark.parametrize("way", ["cancelled", "raised"])
+async def test_who_waits_in_send_is_told_that_the_sink_was_closed_in_haste(event: LLMEvent, way: str) -> None:
+    async with asyncio.timeout(5), ScriptedRedis(hang) as server:
+        sink = await RedisSink("chat", url=server.url, timeout=30.0, max_buffer=1).__aenter__()
+        await sink.send(text(0))
+        waiting = asyncio.ensure_future(sink.send(event))
+        await asyncio.sleep(0)
+        if way == "raised":
+            await sink.__aexit__(ZeroDivisionError)
+        else:
+            closing = asyncio.ensure_future(sink.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+        with pytest.raises(SinkError, match="closed in haste: Events 0 to 0 of stream 'str_1' may not have reached"):
+            await waiting
+
+
+async def test_a_done_that_waits_is_told_that_the_sink_was_closed_in_haste() -> None:
+    async with asyncio.timeout(5), ScriptedRedis(hang) as server:
+        sink = await RedisSink("chat", url=server.url, timeout=30.0).__aenter__()
+        waiting = asyncio.ensure_future(sink.send(done(0)))
+        await asyncio.sleep(0)
+        await sink.__aexit__(ZeroDivisionError)
+        with pytest.raises(SinkError, match="closed in haste"):
+            await waiting
 
 
 async def test_a_sink_is_entered_once_and_takes_nothing_outside() -> None:
@@ -374,7 +411,7 @@ def test_the_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("REDIS_URL", "redis://somewhere:1234/0")
     assert RedisConnections().address == "somewhere:1234"
     monkeypatch.delenv("REDIS_URL")
-    with pytest.raises(ConfigurationError, match="Set the environment variable REDIS_URL, or pass url="):
+    with pytest.raises(ConfigurationError, match="Set the environment variable REDIS_URL "):
         RedisSink("chat")
 
 
@@ -402,7 +439,59 @@ def test_arguments_that_make_no_sense_are_refused(channel: str, options: dict[st
         RedisSink(channel, url="redis://127.0.0.1:1", **options)
 
 
-@pytest.mark.parametrize("options", [{"max_events": 0}, {"ttl": 0.0}, {"ttl": -1.0}])
-def test_a_log_of_nothing_is_refused(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_events": 0},
+        {"max_events": 10**23},
+        {"ttl": 0.0},
+        {"ttl": -1.0},
+        {"ttl": float("nan")},
+        {"ttl": float("inf")},
+        {"ttl": 1e300},
+    ],
+)
+def test_a_log_of_nothing_or_without_an_end_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Replay(**options)
+
+
+@pytest.mark.parametrize("channel", [5, None, b"chat", ""])
+def test_a_channel_that_is_no_text_is_refused(channel: Any) -> None:
+    with pytest.raises(ConfigurationError, match="A channel of Redis needs a name"):
+        RedisSink(channel, url="redis://localhost")
+
+
+def test_a_replay_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="such as replay=Replay\\(\\)"):
+        RedisSink("chat", url="redis://localhost", replay=True)  # type: ignore[arg-type]
+
+
+async def test_a_fan_out_that_waits_in_vain_says_what_redis_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async with sink_to(answering(*[b"-LOADING Redis is loading\r\n"] * 1_000), outage_timeout=60.0) as (sink, _):
+        assert sink.trouble is None
+        async with FanOut(sink, MemorySink(), drain_timeout=0.1) as fan_out:
+            await fan_out.send(done(0))
+        ((failed, error),) = fan_out.failures
+    assert failed is sink
+    assert "no end within 0.1 s; the last try failed: Redis at" in str(error)
+    assert "loading" in str(error)
+
+
+async def test_what_has_passed_is_no_trouble() -> None:
+    async with sink_to(answering(b"-LOADING Redis is loading\r\n"), outage_timeout=60.0) as (sink, _):
+        await sink.send(done(0))
+        assert sink.trouble is None
+
+
+async def test_a_block_that_is_left_early_says_what_redis_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async def leave() -> None:
+        async with sink_to(answering(*[b"-LOADING Redis is loading\r\n"] * 1_000), outage_timeout=60.0) as (sink, _):
+            await sink.send(text(1))
+            raise LookupError
+
+    with pytest.raises(ExceptionGroup):  # of the scripted server, which is left with it
+        await leave()
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "sinks.redis.sink"]
+    assert said.startswith("Events 1 to 1 of stream 'str_1' may not have reached channel")
+    assert "there was no more time; the last try failed: Redis at" in said

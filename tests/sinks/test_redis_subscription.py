@@ -121,12 +121,28 @@ async def test_a_gap_may_be_passed(caplog: pytest.LogCaptureFixture) -> None:
     assert [each for each in caplog.messages if "Event 4 was due, 7 arrived" in each]
 
 
-async def test_an_event_that_stands_for_some_that_were_there_is_a_gap() -> None:
-    async with reading(saying(meta(0), text(1), text(3, span=3)), on_gap="raise") as (reader, _):
+async def test_an_event_that_merges_what_was_read_with_what_was_not_is_a_gap() -> None:
+    async with reading(saying(meta(0), text(1), text(3, span=3), done(4)), on_gap="raise") as (reader, _):
         assert await taken(reader, 2) == [meta(0), text(1)]
-        with pytest.raises(SequenceGapError):
+        words = "Event 2 was due, and one arrived that merges it .* from 1 on"
+        with pytest.raises(SequenceGapError, match=words) as raised:
             await taken(reader, 1)
-        assert await taken(reader, 1) == [text(3, span=3)]
+        assert (raised.value.expected, raised.value.got) == (2, 1)
+        assert await taken(reader, 1) == [done(4)]
+
+
+async def test_no_position_is_read_twice_where_a_gap_is_passed(caplog: pytest.LogCaptureFixture) -> None:
+    said = saying(meta(0), text(1), text(2), text(3), text(5, span=4), text(6), done(7))
+    async with reading(said, on_gap="pass") as (reader, _):
+        assert await taken(reader, 6) == [meta(0), text(1), text(2), text(3), text(6), done(7)]
+    assert [each for each in caplog.messages if "Event 4 was due, and one arrived that merges it" in each]
+
+
+async def test_an_event_that_begins_before_its_stream_is_a_gap() -> None:
+    async with reading(saying(text(3, span=99), done(4))) as (reader, _):
+        with pytest.raises(SequenceGapError, match="from 0 on"):
+            await taken(reader, 1)
+        assert await taken(reader, 1) == [done(4)]
 
 
 async def test_one_stream_may_be_read_and_ends_with_its_done() -> None:
@@ -306,3 +322,51 @@ async def test_a_password_that_is_wrong_is_told_at_once() -> None:
             with pytest.raises(SinkRejectedError, match="refuses the user or the password") as raised:
                 await subscribe("chat", url=url, replay=replay, outage_timeout=60.0).__aenter__()
             assert "secret" not in str(raised.value)
+
+
+async def test_a_channel_that_is_refused_is_told_at_once_and_others_are_heard() -> None:
+    async def answer(command: list[bytes]) -> bytes:
+        if command[1:] == [b"secret"]:
+            return b"-NOPERM No permissions to access a channel\x1b[2J\r\n"
+        return confirmation(command[1])
+
+    async with (
+        ScriptedRedis(answer) as server,
+        asyncio.timeout(20),
+        RedisConnections(server.url, outage_timeout=60.0) as connections,
+    ):
+        readers = [subscribe(each, connections=connections, replay=False) for each in ("one", "secret", "two")]
+        heard = await asyncio.gather(*(reader.__aenter__() for reader in readers), return_exceptions=True)
+        assert [heard[0], heard[2]] == [readers[0], readers[2]]
+        assert isinstance(heard[1], SinkRejectedError)
+        assert "No permissions to access a channel?[2J" in str(heard[1])
+        with pytest.raises(SinkRejectedError):
+            await subscribe("secret", connections=connections, replay=False).__aenter__()
+        await readers[0].aclose()
+        await readers[2].aclose()
+
+
+async def test_what_a_message_that_is_no_event_says_obeys_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    async with reading(saying(b'{"type":"\\u001b[2J"}', *a_stream("a"))) as (reader, _):
+        assert await taken(reader, 4) == a_stream("a")
+    assert [each for each in caplog.messages if "no event" in each]
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"-NOAUTH Authentication required.\r\n", "asks for a password"),
+        (b"-WRONGPASS invalid username-password pair\r\n", "refuses the user or the password"),
+        (b"-LOADING Redis is loading\r\n", "can't be used now"),
+    ],
+)
+async def test_leaving_the_log_out_is_advised_only_where_that_helps(answer: bytes, words: str) -> None:
+    async def refuse(command: list[bytes]) -> bytes:
+        return answer
+
+    async with ScriptedRedis(refuse) as server:
+        reader = subscribe("chat", url=server.url, outage_timeout=0.1)
+        with pytest.raises(SinkError, match=words) as caught:
+            await reader.__aenter__()
+    assert "replay=False" not in str(caught.value)

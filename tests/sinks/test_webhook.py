@@ -8,15 +8,25 @@ from typing import Any
 import aiohttp
 import pytest
 from standardwebhooks import Webhook
+from yarl import URL
 
 from hub.completion import fold
-from hub.errors import ClosedError, ConfigurationError, MalformedEventError, SinkRejectedError, SinkUnavailableError
+from hub.errors import (
+    ClosedError,
+    ConfigurationError,
+    MalformedEventError,
+    SinkError,
+    SinkRejectedError,
+    SinkUnavailableError,
+)
 from hub.events import LLMEvent
 from hub.sink import FanOut, pump
 from hub.testing import Close, Gate, Hang, Pause, RecordedRequest, Reply, Reset, ScriptedEndpoint
 from sinks.memory import MemorySink
 from sinks.webhook import WebhookSink, new_secret, verify
-from sinks.webhook.delivery import backoff, parse_retry_after
+from sinks.webhook.delivery import Delivery, backoff, parse_retry_after
+from sinks.webhook.payload import freeze
+from sinks.webhook.signature import Signer
 
 from ..contracts.samples import a_stream, done, meta, positions, source, text, words
 
@@ -320,6 +330,35 @@ def test_http_is_taken_to_this_machine(url: str) -> None:
     WebhookSink(url, secret=SECRET)
 
 
+@pytest.mark.parametrize(
+    "host", ["a..b", ".example", ".", "a" * 64 + ".example", "\u00e9" * 60 + ".example", "a%2eb..c"]
+)
+def test_a_host_that_no_name_can_be_is_refused_before_anything_is_sent(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"host|form"):
+        WebhookSink(f"https://{host}/hush", secret=SECRET)
+
+
+@pytest.mark.parametrize("host", ["b\u00fccher.example", "[::1]", "192.0.2.1", "example.", "under_score.example"])
+def test_a_host_that_may_be_one_is_taken(host: str) -> None:
+    WebhookSink(f"https://{host}/x", secret=SECRET)
+
+
+async def test_a_host_that_no_look_up_takes_is_told_without_its_path() -> None:
+    delivery = Delivery(URL("https://a..b/hush"), Signer(SECRET), request_timeout=5, give_up_after=5)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(SinkError, match=r"a\.\.b can't be asked") as caught:
+            await delivery.deliver(session, freeze(STREAM, 0.0))
+    assert "hush" not in str(caught.value)
+
+
+async def test_a_lent_session_that_is_closed_is_told() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    async with WebhookSink("https://example.com/hush", secret=SECRET, session=session) as sink:
+        with pytest.raises(SinkError, match="can't be asked: Session is closed"):
+            await sink.send(done(0))
+
+
 def test_http_elsewhere_is_taken_where_it_is_asked_for() -> None:
     WebhookSink("http://receiver.internal/x", secret=SECRET, allow_http=True)
 
@@ -368,3 +407,45 @@ def test_each_wait_is_twice_the_last_up_to_the_most_with_up_to_half_of_it_off() 
 )
 def test_a_retry_after_is_read_in_both_forms(value: str | None, expected: float | None) -> None:
     assert parse_retry_after(value, 1_800_000_000.0) == expected
+
+
+async def test_a_receiver_that_is_away_at_the_end_is_reported_with_the_last_cause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with ScriptedEndpoint(handler=lambda _: refusing(503)) as endpoint:
+        sink = sink_to(endpoint, close_timeout=0.1)
+        assert sink.trouble is None
+        async with sink, FanOut(sink, drain_timeout=0.1) as fan_out:
+            await fan_out.send(meta(0))
+            await fan_out.send(done(1))
+            while sink.trouble is None:  # noqa: ASYNC110 - a word that no event tells
+                await asyncio.sleep(0.001)
+            with pytest.raises(SinkError, match=r"the first one so: .*; the last try failed: it answered 503$"):
+                await fan_out.aclose()
+    assert "The webhook of 127.0.0.1 answered 503. It was attempt 1; the next is in 0.0 s." in caplog.messages
+
+
+async def test_a_receiver_that_is_back_is_no_trouble() -> None:
+    async with ScriptedEndpoint(refusing(503), handler=lambda _: TAKEN) as endpoint, sink_to(endpoint) as sink:
+        await sink.send(done(0))
+        assert sink.trouble is None
+
+
+async def test_what_did_not_arrive_is_told_once_and_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    async def leave(endpoint: ScriptedEndpoint) -> None:
+        async with sink_to(endpoint, close_timeout=0.1) as sink:
+            await sink.send(meta(0))
+            while sink.trouble is None:  # noqa: ASYNC110 - a word that no event tells
+                await asyncio.sleep(0.001)
+            raise LookupError
+
+    async with ScriptedEndpoint(handler=lambda _: refusing(503)) as endpoint:
+        with pytest.raises(LookupError):
+            await leave(endpoint)
+    assert caplog.messages == [
+        (
+            "What was held did not arrive. The webhook of 127.0.0.1 did not take the last events within 0.1 s; "
+            "the last try failed: it answered 503."
+        )
+    ]

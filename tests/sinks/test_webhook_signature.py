@@ -99,6 +99,21 @@ def test_what_was_signed_at_another_time_is_a_replay(apart: float, taken: bool) 
             verify(headers, body, NEW, now=lambda: NOW + apart)
 
 
+@pytest.mark.parametrize("message_id", ["\udcff", "\xff", "msg_\ud800"], ids=ascii)
+def test_an_id_of_other_bytes_is_not_taken(message_id: str) -> None:
+    headers, body = signed()
+    with pytest.raises(InvalidRequestError, match="webhook-id is no ASCII"):
+        verify(headers | {"webhook-id": message_id}, body, NEW, now=lambda: NOW)
+
+
+def test_a_time_beyond_all_calendars_is_refused_whatever_the_clocks_may_differ_by() -> None:
+    headers, body = signed()
+    with pytest.raises(InvalidRequestError, match="no number of seconds"):
+        verify(headers | {"webhook-timestamp": "9" * 12}, body, NEW, tolerance=float("inf"))
+    with pytest.raises(InvalidRequestError, match="not signed with the secret"):
+        verify(headers | {"webhook-timestamp": "9" * 11}, body, NEW, tolerance=float("inf"))
+
+
 @pytest.mark.parametrize("timestamp", ["1e9", "-1", "١٢", "9" * 400, "nan"])
 def test_a_time_that_is_no_number_of_seconds_is_refused(timestamp: str) -> None:
     headers, body = signed()

@@ -8,20 +8,28 @@ import { place } from "./fold.js";
 import { CutError, readFrames } from "./sse.js";
 
 const CHUNK = "chunk";
+const MAX_PARTS = 100_000;
+/** What a part weighs beside its data. */
+const PART_CHARS = 100;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 15_000;
 /** Three heartbeats: a connection this quiet is dead, though nobody told the browser. */
 const SILENCE_MS = 45_000;
 
 export class Assembler {
-  #chunks = new Map();
+  #parts = new Map();
   #streams = new Map();
   #maxWaiting;
+  #maxPartChars;
   #maxStreams;
 
-  /** `maxWaiting` events, or parts of events, wait for others at most; `maxStreams` are remembered. */
-  constructor({ maxWaiting = 1000, maxStreams = 100 } = {}) {
+  /**
+   * `maxWaiting` events wait for others at most, and parts of several events, of which one may have more; those parts
+   * have `maxPartChars` characters at most. `maxStreams` are remembered.
+   */
+  constructor({ maxWaiting = 1000, maxPartChars = 32_000_000, maxStreams = 100 } = {}) {
     this.#maxWaiting = maxWaiting;
+    this.#maxPartChars = maxPartChars;
     this.#maxStreams = maxStreams;
   }
 
@@ -88,22 +96,34 @@ export class Assembler {
 
   /** The whole that this was the last missing part of. */
   #joined({ id, index, count, data }) {
-    const parts = this.#chunks.get(id) ?? new Map();
-    this.#chunks.set(id, parts.set(index, data));
-    if (parts.size === count) {
-      this.#chunks.delete(id);
-      return Array.from({ length: count }, (_, position) => parts.get(position)).join("");
+    const held = this.#parts.get(id) ?? { count, texts: new Map(), size: 0 };
+    if (!isPart(index, count, data) || held.count !== count) {
+      throw new Error(`Part ${index} of ${count} is none of its event.`);
     }
-    let waiting = [...this.#chunks.values()].reduce((sum, each) => sum + each.size, 0);
-    for (const [other, held] of this.#chunks) {
+    if (!held.texts.has(index)) held.size += data.length + PART_CHARS;
+    this.#parts.set(id, held).get(id).texts.set(index, data);
+    if (held.texts.size === count) {
+      this.#parts.delete(id);
+      return Array.from({ length: count }, (_, position) => held.texts.get(position)).join("");
+    }
+    let [waiting, size] = [0, 0];
+    for (const each of this.#parts.values()) [waiting, size] = [waiting + each.texts.size, size + each.size];
+    for (const [other, { texts, size: chars }] of this.#parts) {
       // What is dropped will be missing, and is told as such.
-      if (waiting <= Math.max(this.#maxWaiting, count)) break;
+      if (waiting <= this.#maxWaiting && size <= this.#maxPartChars) break;
       if (other === id) continue;
-      this.#chunks.delete(other);
-      waiting -= held.size;
+      this.#parts.delete(other);
+      [waiting, size] = [waiting - texts.size, size - chars];
     }
-    return undefined;
+    if (size <= this.#maxPartChars) return undefined;
+    this.#parts.delete(id);
+    throw new Error(`The parts of an event have more than ${this.#maxPartChars} characters.`);
   }
+}
+
+function isPart(index, count, data) {
+  const isNumbered = Number.isInteger(index) && Number.isInteger(count) && index >= 0 && index < count;
+  return isNumbered && count <= MAX_PARTS && typeof data === "string";
 }
 
 /** This event, and those that waited for it. */
@@ -125,7 +145,8 @@ function read(stream, event) {
 
 /**
  * Calls `onEvent` with each event of a channel of `pusher-js`, in order and once; `onGap(streamId, first, last)` where
- * some are missing, which `assembler.addEvent` may be given from elsewhere. Returns a function that ends it.
+ * some are missing, which `assembler.addEvent` may be given from elsewhere: `catchUpFrom` makes one that asks a hub.
+ * Returns a function that ends it.
  */
 export function readChannel(channel, onEvent, { onGap = () => {}, assembler = new Assembler() } = {}) {
   const gaps = new Map();

@@ -121,3 +121,15 @@ async def test_who_waits_for_an_answer_is_told_soon_that_there_is_none() -> None
                 await question
             assert str(caught.value) == "Redis at 127.0.0.1:1 can't serve the streams: Connection refused."
     await store.aclose()
+
+
+def test_the_trouble_is_that_of_the_server_that_failed_last_and_not_answered_since() -> None:
+    outages = Outages()
+    assert outages.trouble is None
+    fail(outages, 0.0, server="one:6379")
+    fail(outages, 0.1, TimeoutError(), server="two:6379")
+    assert outages.trouble == "Redis at two:6379 can't be reached (it does not answer)"
+    outages.answered("two:6379", now=1.0)
+    assert outages.trouble == "Redis at one:6379 can't be reached (Error 111 connecting to somewhere)"
+    outages.answered("one:6379", now=1.0)
+    assert outages.trouble is None

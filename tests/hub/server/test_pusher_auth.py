@@ -130,7 +130,14 @@ async def test_a_socket_id_that_is_none_is_422(socket_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [({"user_id": "x" * 129}, "128"), ({"user_info": "{"}, "JSON"), ({"user_info": f'"{"x" * 2_000}"'}, "1,024")],
+    [
+        ({"user_id": "x" * 129}, "128"),
+        ({"user_info": "{"}, "JSON object"),
+        ({"user_info": "null"}, "JSON object"),
+        ({"user_info": "[]"}, "JSON object"),
+        ({"user_info": '"x"'}, "JSON object"),
+        ({"user_info": f'{{"name":"{"x" * 2_000}"}}'}, "1,024"),
+    ],
 )
 async def test_who_is_there_keeps_to_pusher_s_bounds(more: dict[str, str], words: str) -> None:
     async with start() as running:

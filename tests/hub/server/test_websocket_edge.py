@@ -243,6 +243,27 @@ async def test_a_handshake_that_is_none_is_400_or_426(running_hub: RunningHub, l
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 426 "))
 
 
+async def test_an_upgrade_over_an_older_http_is_400(running_hub: RunningHub) -> None:
+    stream_id = await running_hub.start()
+    head = handshake(stream_id).replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", 1)
+    async with asyncio.timeout(10), bare(running_hub, head) as (reader, _):
+        answer = await rest(reader)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"A WebSocket takes HTTP/1.1." in answer
+
+
+@pytest.mark.parametrize("over", ["a WebSocket", "HTTP"])
+async def test_a_request_that_names_several_hosts_is_400(running_hub: RunningHub, over: str) -> None:
+    stream_id = await running_hub.start()
+    head = handshake(stream_id, "Host: evil.example")
+    if over == "HTTP":
+        head = b"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    async with asyncio.timeout(10), bare(running_hub, head) as (reader, _):
+        answer = await rest(reader)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"several hosts" in answer
+
+
 async def test_an_upgrade_behind_an_answer_that_is_still_being_written_ends_the_connection(
     running_hub: RunningHub,
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
 from hub.completion import fold
-from hub.errors import SinkError
+from hub.errors import ConfigurationError, SinkError
 from hub.events import LLMEvent, ToolResult
-from hub.sink import FanOut, Sink, pump
+from hub.sink import Coalesce, FanOut, Filter, Sink, pump
 from hub.testing import check_grammar
 from sinks.memory import MemorySink
 
@@ -142,7 +143,7 @@ async def test_once_every_sink_has_failed_send_raises() -> None:
         await fan_out.send(meta(0))
         await turns()
         for seq in (1, 2):
-            with pytest.raises(SinkError, match="every sink") as caught:
+            with pytest.raises(SinkError, match=r"every sink .*, the first one so: the transport is gone$") as caught:
                 await fan_out.send(text(seq))
             assert isinstance(caught.value.__cause__, ConnectionError)
     assert len(fan_out.failures) == 2
@@ -260,3 +261,53 @@ async def test_a_fan_out_whose_closing_is_cancelled_leaves_no_tasks() -> None:
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert sink.closed == 1
+
+
+class TroubledSink(GatedSink):
+    """Tries in vain, and says why."""
+
+    trouble: str | None = "it answered 503"
+
+
+@pytest.mark.parametrize("sinks", [(), ([MemorySink(), MemorySink()],), (MemorySink(), 5), (MemorySink,)])
+def test_what_is_no_sink_is_refused(sinks: tuple[Any, ...]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^A FanOut (needs a sink|sends to sinks)"):
+        FanOut(*sinks)
+
+
+@pytest.mark.parametrize("options", [{"max_queue": 0}, {"max_queue_chars": 0}, {"drain_timeout": -1.0}])
+def test_bounds_that_make_no_sense_are_refused(options: Any) -> None:
+    with pytest.raises(ConfigurationError, match="FanOut"):
+        FanOut(MemorySink(), **options)
+
+
+@in_standing_time
+async def test_a_sink_that_took_no_end_is_reported_with_what_it_says_is_wrong() -> None:
+    behind = TroubledSink(), TroubledSink(), TroubledSink()
+    coalesce = Coalesce(behind[1])
+    async with coalesce, FanOut(behind[0], coalesce, Filter(behind[2], []), GatedSink(), MemorySink()) as fan_out:
+        await fan_out.send(meta(0))
+    words = "it took no end within 5 s"
+    assert [str(error) for _, error in fan_out.failures] == [f"{words}; the last try failed: it answered 503"] * 3 + [
+        words
+    ]
+
+
+@in_standing_time
+async def test_a_sink_that_lags_is_reported_with_what_it_says_is_wrong() -> None:
+    async with FanOut(TroubledSink(), MemorySink(), max_queue=3) as fan_out:
+        for event in unmergeable(10):
+            await fan_out.send(event)
+        assert [str(error) for _, error in fan_out.failures] == [
+            "it lags by 3 events; the last try failed: it answered 503"
+        ]
+
+
+@in_standing_time
+async def test_a_drain_that_is_cut_short_says_after_how_long() -> None:
+    async with FanOut(GatedSink(), MemorySink(), drain_timeout=15.0) as fan_out:
+        await fan_out.send(meta(0))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await fan_out.aclose()
+    assert [str(error) for _, error in fan_out.failures] == ["it took no end within 1.5 s"]
