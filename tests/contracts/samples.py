@@ -82,8 +82,9 @@ def one_of_each_type() -> list[LLMEvent]:
 class RandomStream:
     """A stream that obeys the grammar, another for each seed: choices, tools, attempts, steps, snapshots if wanted."""
 
-    def __init__(self, seed: int, *, snapshots: bool = False) -> None:
+    def __init__(self, seed: int, *, snapshots: bool = False, stream_id: str = STREAM) -> None:
         self.events: list[LLMEvent] = []
+        self._stream_id = stream_id
         self._random = random.Random(seed)
         self._snapshots = snapshots
         self._fold = Completion()
@@ -91,7 +92,7 @@ class RandomStream:
 
     @property
     def _next(self) -> dict[str, Any]:
-        return {"stream_id": STREAM, "seq": len(self.events)}
+        return {"stream_id": self._stream_id, "seq": len(self.events)}
 
     def _add(self, event: LLMEvent) -> None:
         self.events.append(event)

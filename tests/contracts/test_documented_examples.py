@@ -40,15 +40,14 @@ PAGES = (
     "observability.md",
     "operations.md",
     "sinks-jsonl.md",
-    "sinks-pusher.md",
     "sinks-webhook.md",
     "sinks-websocket.md",
     "sinks.md",
     "structured-output.md",
 )
-"""Those whose examples run here; docs/testing.md and docs/sinks-redis.md have tests of their own."""
+"""Those whose examples run here; docs/testing.md, sinks-pusher.md and sinks-redis.md have tests of their own."""
 
-LINKED = sorted((*PAGES, "sinks-redis.md"))
+LINKED = sorted((*PAGES, "sinks-pusher.md", "sinks-redis.md"))
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

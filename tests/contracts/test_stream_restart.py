@@ -21,7 +21,8 @@ SHARED = [backend for backend in BACKENDS if backend.is_shared]
 
 @over(LASTING)
 async def test_every_ended_stream_is_there_again_with_every_byte(open_store: OpenStore) -> None:
-    streams = {f"str_{seed}": RandomStream(seed, snapshots=True).events for seed in range(20)}
+    names = [f"str_{seed}" for seed in range(20)]
+    streams = {name: RandomStream(seed, snapshots=True, stream_id=name).events for seed, name in enumerate(names)}
     before = open_store()
     for stream_id, events in streams.items():
         epoch = await before.create(stream_id, model="asked", fingerprint=f"print of {stream_id}")

@@ -248,7 +248,7 @@ async def test_all_who_open_a_stream_share_its_log(store: StreamStore) -> None:
     for stream_id in ("str_1", "str_2"):
         logs = await asyncio.gather(*(store.open(stream_id) for _ in range(5)))
         assert all(log is logs[0] for log in logs)
-    await store.append("str_2", [meta(0)], epoch=epoch)
+    await store.append("str_2", [msgspec.structs.replace(meta(0), stream_id="str_2")], epoch=epoch)
     assert logs[0].last_seq == 0
 
 

@@ -1,12 +1,10 @@
 /** Reads a stream to its end over as many connections as that takes, each event exactly once. */
 
 import { isLast, place } from "./fold.js";
-import { CutError, readFrames } from "./sse.js";
+import { CutError, connectionOf, readFrames } from "./sse.js";
 
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 15_000;
-/** Three heartbeats: a connection this quiet is dead, though nobody told the browser. */
-const SILENCE_MS = 45_000;
 
 /**
  * Follow a stream to its end.
@@ -59,26 +57,6 @@ export async function follow(api, streamId, { position, signal, onEvent, onPhase
     failures += 1;
   }
   return "aborted";
-}
-
-/** A connection's own signal, which also fires when nothing arrives for too long. */
-function connectionOf(signal) {
-  const controller = new AbortController();
-  const stop = () => controller.abort();
-  let timer = setTimeout(stop, SILENCE_MS);
-  signal.addEventListener("abort", stop, { once: true });
-  return {
-    signal: controller.signal,
-    alive() {
-      clearTimeout(timer);
-      timer = setTimeout(stop, SILENCE_MS);
-    },
-    end() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", stop);
-      controller.abort();
-    },
-  };
 }
 
 /** Doubled with each failure, and spread so that a hub coming back isn't met by every page at once. */

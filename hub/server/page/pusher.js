@@ -5,7 +5,7 @@
  */
 
 import { place } from "./fold.js";
-import { CutError, readFrames } from "./sse.js";
+import { CutError, connectionOf, readFrames } from "./sse.js";
 
 const CHUNK = "chunk";
 const MAX_PARTS = 100_000;
@@ -13,8 +13,6 @@ const MAX_PARTS = 100_000;
 const PART_CHARS = 100;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 15_000;
-/** Three heartbeats: a connection this quiet is dead, though nobody told the browser. */
-const SILENCE_MS = 45_000;
 
 export class Assembler {
   #parts = new Map();
@@ -255,26 +253,6 @@ async function ask(url, headers, signal) {
   if (response.ok) return response;
   if (status === 408 || status === 429 || status >= 500) return null;
   throw new Error(`The hub answers ${status} for ${url.pathname}.`);
-}
-
-/** A connection's own signal, which also fires when nothing arrives for too long. */
-function connectionOf(signal) {
-  const controller = new AbortController();
-  const stop = () => controller.abort();
-  let timer = setTimeout(stop, SILENCE_MS);
-  signal.addEventListener("abort", stop, { once: true });
-  return {
-    signal: controller.signal,
-    alive() {
-      clearTimeout(timer);
-      timer = setTimeout(stop, SILENCE_MS);
-    },
-    end() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", stop);
-      controller.abort();
-    },
-  };
 }
 
 /** Wait, but not once the signal fires. */

@@ -1,5 +1,8 @@
 /** Server-sent events: bytes to frames. EventSource can't send a key, so the page reads them by `fetch`. */
 
+/** Three heartbeats: a connection this quiet is dead, though nobody told the browser. */
+const SILENCE_MS = 45_000;
+
 /** The connection broke while a body was being read. */
 export class CutError extends Error {
   constructor(cause) {
@@ -66,6 +69,29 @@ export async function* readFrames(response, onBytes) {
   } finally {
     reader.cancel().catch(() => {});
   }
+}
+
+/**
+ * A connection's own signal, which also fires when nothing arrives for too long: `alive` says that something has, `end`
+ * that the connection is no longer needed.
+ */
+export function connectionOf(signal) {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  let timer = setTimeout(stop, SILENCE_MS);
+  signal.addEventListener("abort", stop, { once: true });
+  return {
+    signal: controller.signal,
+    alive() {
+      clearTimeout(timer);
+      timer = setTimeout(stop, SILENCE_MS);
+    },
+    end() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+      controller.abort();
+    },
+  };
 }
 
 function blank() {
