@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-# Tests wait more than they reckon, so there may be more of them at once than cores; a file's run in one process.
-PROCESSES ?= 4
+# Tests in so many processes, those of one file in the same.
+PROCESSES ?= 2
 
 # Variables that name an endpoint; where one is set, here or in .env, the local model has nothing to do.
 ENDPOINT := OPENAI_API_KEY|OPENAI_BASE_URL|LLM_BASE_URL
